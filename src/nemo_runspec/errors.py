@@ -1,0 +1,146 @@
+"""The one error tree: every expected failure carries its exit code and what to do next.
+
+Library code raises these and never exits or prints; the command line turns an error into one message and
+an exit status (`nemotron.cli.main`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where in a file something was found.
+
+    Args:
+        path: The file.
+        line: Line number counted from 1, or None where only the file is known.
+    """
+
+    path: Path
+    line: int | None = None
+
+    def __str__(self) -> str:
+        """Give `path:line`, which editors and terminals turn into a link."""
+        return f"{self.path}:{self.line}" if self.line is not None else str(self.path)
+
+
+class NemotronError(Exception):
+    """An expected failure.
+
+    Args:
+        message: What was wrong, with the offending value.
+        where: The file (and line) it stands in, if it stands in a file.
+        remedy: What to do next, as one sentence.
+    """
+
+    exit_code = EXIT_USAGE
+    title = "error"
+
+    def __init__(self, message: str, *, where: Location | None = None, remedy: str | None = None) -> None:
+        """Keep the parts apart, so that a caller can show them as it likes."""
+        self.message = message
+        self.where = where
+        self.remedy = remedy
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        """Give the location, the message and the remedy as one text."""
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}\n  {self.remedy}" if self.remedy else text
+
+
+class UsageError(NemotronError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+
+class SpecError(NemotronError):
+    """A script's `[tool.runspec]` block is missing, unreadable, or says something unknown."""
+
+    title = "runspec error"
+
+
+class ProfileError(NemotronError):
+    """env.toml is unreadable, or a profile in it is unknown, incomplete or mistyped."""
+
+    title = "profile error"
+
+
+class ConfigError(NemotronError):
+    """A recipe configuration is missing, unreadable, or an override does not fit it."""
+
+    title = "configuration error"
+
+
+class DataError(NemotronError):
+    """Input data is missing, empty, or not in the format that it should have."""
+
+    title = "data error"
+
+
+class ArtifactError(NemotronError):
+    """The artifact store cannot do what was asked."""
+
+    title = "artifact error"
+
+
+class ArtifactNotFoundError(ArtifactError):
+    """No artifact of this name and version is in the store."""
+
+
+class JobFailedError(NemotronError):
+    """A job ran and ended with a non-zero status.
+
+    Args:
+        message: Which job, and how it ended.
+        exit_code: The job's own exit code, which becomes the command's.
+        remedy: Where to look.
+    """
+
+    title = "job failed"
+
+    def __init__(self, message: str, *, exit_code: int, remedy: str | None = None) -> None:
+        """Take over the job's exit code."""
+        super().__init__(message, remedy=remedy)
+        self.exit_code = exit_code
+
+
+class InterruptedJobError(JobFailedError):
+    """Ctrl-C ended a job; its last checkpoint is kept."""
+
+    title = "interrupted"
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        """End with the shell's status for SIGINT."""
+        super().__init__(message, exit_code=EXIT_INTERRUPTED, remedy=remedy)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Give the known name that `name` most likely means, or None when nothing is close."""
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def guess(name: str, known: Iterable[str], *, what: str) -> str:
+    """Give a remedy for an unknown name: the nearest one, or else the list of what is known.
+
+    Args:
+        name: What was written.
+        known: What could have been written.
+        what: The kind of thing, in the plural ("profiles", "keys").
+    """
+    names = sorted(known)
+    close = nearest(name, names)
+    if close is not None:
+        return f"Did you mean '{close}'?"
+    return f"Known {what}: {', '.join(names)}." if names else f"There are no {what}."
