@@ -1,0 +1,1 @@
+"""TOML with line numbers: what `spec` and `env` share to say exactly where something is wrong."""
