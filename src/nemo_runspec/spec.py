@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Launch = Literal["torchrun", "ray", "direct"]
 ConfigFormat = Literal["omegaconf", "yaml", "json"]
 
+CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 SCHEMA_VERSIONS = ("1",)
 LAUNCHES: tuple[Launch, ...] = ("torchrun", "ray", "direct")
 CONFIG_FORMATS: tuple[ConfigFormat, ...] = ("omegaconf", "yaml", "json")
@@ -280,3 +281,8 @@ def _read_lines(script: Path) -> list[str]:
     except OSError as failure:
         message = f"the script cannot be read: {failure.strerror}"
         raise SpecError(message, where=where, remedy="Check its permissions.") from failure
+
+
+def config_names(folder: Path) -> list[str]:
+    """List the configurations in a recipe's configuration folder, by name."""
+    return sorted(path.stem for path in folder.iterdir() if path.suffix in CONFIG_SUFFIXES) if folder.is_dir() else []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from nemo_runspec.errors import guess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from nemo_runspec.toml.lines import Key
 
@@ -24,7 +24,7 @@ _TYPE_NAMES: tuple[tuple[type, str], ...] = (
     (float, "a number with a fraction"),
     (str, "a string"),
     (list, "a list"),
-    (dict, "a table"),
+    (Mapping, "a table"),
     (dt.datetime, "a date and time"),
     (dt.date, "a date"),
     (dt.time, "a time of day"),
@@ -193,7 +193,7 @@ class TableOf:
 
     def check(self, value: object) -> Iterator[Complaint]:
         """Yield what is wrong with a value, key by key."""
-        if not isinstance(value, dict | MappingProxyType):
+        if not isinstance(value, Mapping):
             yield _wrong_type(self, value)
             return
         for name, element in value.items():
@@ -222,7 +222,7 @@ class Record:
 
     def check(self, value: object) -> Iterator[Complaint]:
         """Yield what is wrong with a value, key by key."""
-        if not isinstance(value, dict | MappingProxyType):
+        if not isinstance(value, Mapping):
             yield _wrong_type(self, value)
             return
         for name, element in value.items():
