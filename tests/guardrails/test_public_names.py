@@ -1,0 +1,42 @@
+"""Names that users import stay importable (DESIGN.md section 4)."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+# Module -> names, for the parts that exist; the others of section 4 join with the code behind them.
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "nemo_runspec": ("parse", "Runspec", "load_executor", "list_profiles"),
+    "nemo_runspec.config": (
+        "parse_config",
+        "build_job_config",
+        "extract_train_config",
+        "save_configs",
+        "generate_job_dir",
+    ),
+    "nemo_runspec.env": ("parse_env", "load_env_profile"),
+    "nemo_runspec.recipe_config": ("RecipeConfig", "parse_recipe_config"),
+    "nemo_runspec.recipe_typer": ("RecipeTyper", "RecipeMeta"),
+    "nemo_runspec.execution": (
+        "create_executor",
+        "create_local_executor",
+        "get_executor_type",
+        "build_env_vars",
+        "get_startup_commands",
+        "execute_local",
+    ),
+    "nemo_runspec.exceptions": ("ArtifactNotFoundError",),
+}
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PUBLIC.items() for name in names])
+def test_name_can_be_imported(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_star_import_gives_every_public_name(module: str) -> None:
+    exported = importlib.import_module(module).__all__
+    assert set(PUBLIC[module]) <= set(exported)
