@@ -10,7 +10,7 @@ from tests.guardrails.checkout import ROOT, files
 # What stands in the checkout must be true on every machine; where packages come from is for pip's configuration to say.
 FORBIDDEN = re.compile(
     r"""
-    (?<![\w.$}~:-])/(?:root|work|Users/\w+|home/\w+)/  # an absolute path into somebody's home, but not HOST:/root/in/a/container
+    (?<![\w.$}~:-])/(?:root|work|Users/\w+|home/\w+)/  # somebody's home; not HOST:/root/in/a/container
     | \b(?:pypi\.org|pythonhosted\.org|download\.pytorch\.org|pypi\.nvidia\.com)\b
     """,
     re.VERBOSE,

@@ -1,0 +1,1 @@
+"""Measurements that print their result; a package so that their tests can import them."""
