@@ -24,7 +24,7 @@ from nemo_runspec.env.reader import (
     parse_env,
 )
 from nemo_runspec.env.reserved import RESERVED, ArtifactsTable, CacheTable, CliTable, WandbTable
-from nemo_runspec.env.tables import Origin, Table, TableField, table_fields
+from nemo_runspec.env.tables import Origin, Table, TableField, known_keys, table_fields
 
 __all__ = [
     "ENV_FILE_NAME",
@@ -46,6 +46,7 @@ __all__ = [
     "TableField",
     "WandbTable",
     "find_env_file",
+    "known_keys",
     "list_profiles",
     "load_env_file",
     "load_env_profile",

@@ -191,7 +191,7 @@ class Profile(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalProfile(Profile):
-    """This machine, without a container."""
+    """Jobs run on this machine, without a container."""
 
     executor: ClassVar[str] = "local"
 
@@ -212,14 +212,14 @@ class LocalProfile(Profile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerProfile(Profile):
-    """A Docker engine on this machine."""
+    """Jobs run in a container of the Docker engine on this machine."""
 
     executor: ClassVar[str] = "docker"
 
     mounts: tuple[str | Mapping[str, Any], ...] = key(
         ListOf(TEXT, "mounts"),
         "Folders to mount, as `source:target` or `source:target:ro`; `~` and `$VAR` in the source are expanded.",
-        example='["~/.cache/huggingface:/root/.cache/huggingface"]',
+        example='["~/.cache/huggingface:/cache/huggingface"]',
     )
     runtime: str | None = key(TEXT, "Container runtime; `nvidia` for GPUs.", example='"nvidia"')
     ipc_mode: str | None = key(TEXT, "IPC namespace; `host` for NCCL within a node.", example='"host"')
@@ -229,7 +229,7 @@ class DockerProfile(Profile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmProfile(Profile):
-    """A Slurm cluster, on its login node or through SSH."""
+    """Jobs run on a Slurm cluster, submitted on its login node or through SSH."""
 
     executor: ClassVar[str] = "slurm"
 
@@ -295,7 +295,7 @@ class CloudProfile(Profile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeptonProfile(CloudProfile):
-    """NVIDIA DGX Cloud Lepton."""
+    """Jobs run on NVIDIA DGX Cloud Lepton."""
 
     executor: ClassVar[str] = "lepton"
 
@@ -339,7 +339,7 @@ class LeptonProfile(CloudProfile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DGXCloudProfile(CloudProfile):
-    """NVIDIA DGX Cloud with run:ai."""
+    """Jobs run on NVIDIA DGX Cloud with run:ai."""
 
     executor: ClassVar[str] = "dgxcloud"
 
