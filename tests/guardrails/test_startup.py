@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = frozenset({"nemo_run", "torch", "ray", "transformers", "leptonai", "pandas", "datasets", "trl", "wandb"})
+HEAVY = frozenset(
+    {"nemo_run", "torch", "ray", "transformers", "leptonai", "pandas", "datasets", "trl", "wandb", "matplotlib", "numpy"}
+)
 NEMOTRON = Path(sys.executable).parent / "nemotron"
 COMPLETION = {
     "_NEMOTRON_COMPLETE": "complete_bash",
