@@ -125,9 +125,15 @@ class InterruptedJobError(JobFailedError):
         super().__init__(message, exit_code=EXIT_INTERRUPTED, remedy=remedy)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Give the known name that `name` most likely means, or None when nothing is close."""
-    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Give the known name that `name` most likely means, or None when nothing is close.
+
+    Args:
+        name: What was written.
+        known: What could have been written.
+        likeness: How alike two names must be, from 0 to 1 (difflib's ratio).
+    """
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)
     return found[0] if found else None
 
 

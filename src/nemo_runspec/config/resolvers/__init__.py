@@ -1,0 +1,82 @@
+"""The `${prefix:...}` interpolations of recipe configurations, one file each.
+
+`resolve()` turns a merged tree into plain values. What a resolver needs beyond the tree itself (the artifact
+store, the record of what was read from it) is handed over for the duration of one call in a context variable,
+because OmegaConf keeps resolvers in one table per process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from nemo_runspec.config.resolvers import art, mul, workspace
+from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, Location, NemotronError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nemo_runspec.artifacts import ArtifactStore
+
+RESOLVERS: dict[str, Callable[..., Any]] = {"art": art.resolve, "mul": mul.resolve, "workspace": workspace.resolve}
+
+
+@dataclass(slots=True)
+class Resolution:
+    """What one resolution of a tree used.
+
+    Args:
+        store: Where `${art:...}` looks.
+        inputs: Filled with `key of run -> name:vN` for each artifact that was read.
+        missing: Filled with `reference -> error` for each artifact that is not there; None raises that error instead.
+    """
+
+    store: ArtifactStore
+    inputs: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, ArtifactNotFoundError] | None = None
+
+
+def register() -> None:
+    """Make the interpolations known to OmegaConf; calling it again changes nothing."""
+    for prefix, function in RESOLVERS.items():
+        if not OmegaConf.has_resolver(prefix):
+            OmegaConf.register_resolver(prefix, function)
+
+
+def resolve(tree: DictConfig, resolution: Resolution, *, path: Path) -> dict[str, Any]:
+    """Give the tree as plain values, every interpolation replaced.
+
+    Args:
+        tree: The merged configuration; it is not changed.
+        resolution: The artifact store, and where to record what was read.
+        path: The configuration's file, for error messages.
+
+    Raises:
+        ConfigError: An interpolation that cannot be resolved, or a mandatory value (`???`) that was not given.
+        ArtifactNotFoundError: An artifact that is not in the store, unless `resolution.missing` collects it.
+    """
+    register()
+    token = art.CURRENT.set(resolution)
+    try:
+        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(error, InterpolationResolutionError) and isinstance(cause, NemotronError):
+            raise cause from None
+        raise _config_error(error, path) from error
+    finally:
+        art.CURRENT.reset(token)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def _config_error(error: OmegaConfBaseException, path: Path) -> ConfigError:
+    key = error.full_key or "?"
+    if "Missing mandatory value" in str(error):
+        message = f"'{key}' has no value, and the recipe needs one"
+        return ConfigError(message, where=Location(path), remedy=f"Give it on the command line: {key}=VALUE.")
+    reason = str(error).splitlines()[0]
+    return ConfigError(f"'{key}': {reason}", where=Location(path), remedy="Correct the ${...} expression.")

@@ -1,0 +1,66 @@
+"""The job folder: `job.yaml` for the record, `train.yaml` for the script."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from nemo_runspec.job_folder import JOB_FILE, TRAIN_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LAUNCHER_SECTION = "run"
+
+
+def extract_train_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the script reads: everything but the launcher's own section.
+
+    Args:
+        resolved: The resolved configuration.
+    """
+    return {key: value for key, value in resolved.items() if key != LAUNCHER_SECTION}
+
+
+def generate_job_dir(name: str, workspace: str | Path) -> Path:
+    """Name a folder for a new job; it is not made here.
+
+    Args:
+        name: The recipe's name, such as `nano3/sft`.
+        workspace: Where the job keeps its results.
+
+    Returns:
+        `<workspace>/jobs/<name>-<UTC time>-<random>`.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path(workspace) / "jobs" / f"{name.replace('/', '-')}-{stamp}-{secrets.token_hex(2)}"
+
+
+def save_configs(job_config: Mapping[str, Any], train_config: Mapping[str, Any], job_dir: Path) -> tuple[Path, Path]:
+    """Write the two files, readable by their owner only.
+
+    Args:
+        job_config: The record of the job: configuration, provenance, command, environment names.
+        train_config: What the script reads.
+        job_dir: Made if it is not there, with mode 0700.
+
+    Returns:
+        The paths of `job.yaml` and `train.yaml`.
+    """
+    job_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    job_path, train_path = job_dir / JOB_FILE, job_dir / TRAIN_FILE
+    write_private(job_path, yaml.safe_dump(dict(job_config), sort_keys=False, allow_unicode=True))
+    write_private(train_path, yaml.safe_dump(dict(train_config), sort_keys=False, allow_unicode=True))
+    return job_path, train_path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a text file that only its owner can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

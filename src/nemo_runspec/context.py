@@ -1,0 +1,158 @@
+"""What the command line asked of a recipe: configuration, place, overrides, and what goes on to the script."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nemo_runspec.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+OVERRIDE = re.compile(r"^(?P<add>\+\+)?(?P<key>[A-Za-z_][\w-]*(?:\.[\w-]+)*)=(?P<value>.*)$", re.DOTALL)
+
+# Spelled once: the typer options are made from it, and a mistyped option is compared with it.
+OPTIONS = ("--config", "--run", "--batch", "--dry-run", "--json", "--help")
+
+
+class Mode(enum.Enum):
+    """Where a job runs, and whether the command waits for it."""
+
+    LOCAL = "local"
+    RUN = "run"
+    BATCH = "batch"
+
+
+class CommandContext(Protocol):
+    """The part of a click or typer context that is read here."""
+
+    args: list[str]
+    params: dict[str, Any]
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Give the notes that go with the invocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One `key=value` or `++key=value` of the command line.
+
+    Args:
+        key: Dotted path of the entry.
+        value: The text after the `=`, not yet read as YAML.
+        add: True for `++`, which may make a new entry.
+    """
+
+    key: str
+    value: str
+    add: bool = False
+
+    def __str__(self) -> str:
+        """Give the text as it was typed."""
+        return f"{'++' if self.add else ''}{self.key}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeConfig:
+    """A parsed recipe command line.
+
+    Args:
+        config: Name or path of the configuration (`-c`); None takes the recipe's default.
+        profile: Name of the env.toml profile (`--run` or `--batch`); None runs here without one.
+        mode: Whether the command waits, and where the job runs.
+        dry_run: Show the job and stop.
+        as_json: Print one JSON object instead of text.
+        overrides: `key=value` entries in the order typed.
+        passthrough: Arguments that the recipe's script receives unchanged.
+        argv: The whole command line, for the record.
+    """
+
+    config: str | None = None
+    profile: str | None = None
+    mode: Mode = Mode.LOCAL
+    dry_run: bool = False
+    as_json: bool = False
+    overrides: tuple[Override, ...] = ()
+    passthrough: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+
+
+def parse_override(text: str) -> Override | None:
+    """Read `key=value` or `++key=value`; None when the text is neither."""
+    match = OVERRIDE.match(text)
+    return Override(match["key"], match["value"], add=match["add"] is not None) if match else None
+
+
+def parse_recipe_config(ctx: CommandContext, argv: Sequence[str] = ()) -> RecipeConfig:
+    """Read a command's context into a RecipeConfig.
+
+    Args:
+        ctx: The context of a command made by `nemo_runspec.recipe_typer.RecipeTyper`.
+        argv: The whole command line, for the record.
+
+    Raises:
+        UsageError: Both `--run` and `--batch`, or an argument that is neither an override nor meant for the script.
+    """
+    params: Mapping[str, Any] = ctx.params
+    run, batch = params.get("run"), params.get("batch")
+    if run is not None and batch is not None:
+        message = f"--run {run} and --batch {batch} exclude each other"
+        raise UsageError(
+            message, remedy="--run waits for the job and shows its log, --batch returns at once: give one."
+        )
+    overrides, passthrough = split_arguments(ctx.args)
+    return RecipeConfig(
+        config=params.get("config"),
+        profile=run if run is not None else batch,
+        mode=Mode.RUN if run is not None else Mode.BATCH if batch is not None else Mode.LOCAL,
+        dry_run=bool(params.get("dry_run")),
+        as_json=bool(params.get("json")),
+        overrides=overrides,
+        passthrough=(*passthrough, *ctx.meta.get(VERBATIM, ())),
+        argv=tuple(argv),
+    )
+
+
+VERBATIM = "nemo_runspec.verbatim"
+"""Key of a context's `meta` under which the arguments after `--` are kept."""
+
+
+def split_arguments(arguments: Iterable[str]) -> tuple[tuple[Override, ...], tuple[str, ...]]:
+    """Part the arguments that no option took into overrides and arguments for the script.
+
+    An unknown option goes to the script, with the words that follow it. A word that follows no option would
+    reach the script unnoticed, and so would a mistyped option of this command: both are refused.
+
+    Raises:
+        UsageError: A lone word, or an option nearly spelled like one of this command's own.
+    """
+    overrides: list[Override] = []
+    passthrough: list[str] = []
+    for argument in arguments:
+        override = parse_override(argument)
+        if override is not None:
+            overrides.append(override)
+        elif argument.startswith("-"):
+            _refuse_mistyped(argument)
+            passthrough.append(argument)
+        elif passthrough:
+            passthrough.append(argument)
+        else:
+            message = f"unexpected argument '{argument}'"
+            remedy = (
+                "An override is key=value, -c NAME chooses a configuration, the script's own arguments follow '--'."
+            )
+            raise UsageError(message, remedy=remedy)
+    return tuple(overrides), tuple(passthrough)
+
+
+def _refuse_mistyped(option: str) -> None:
+    name = option.partition("=")[0]
+    close = nearest(name, OPTIONS, likeness=0.75)
+    if name.startswith("--") and close is not None:
+        message = f"unknown option '{name}'"
+        raise UsageError(message, remedy=f"Did you mean '{close}'? An option for the script itself follows '--'.")

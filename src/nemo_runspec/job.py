@@ -1,0 +1,164 @@
+"""The job: one frozen value that a dry-run prints and a submission sends."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nemo_runspec.artifacts import ArtifactStore
+from nemo_runspec.config.load import MergedConfig, build_job_config, parse_config
+from nemo_runspec.config.resolvers import Resolution, resolve
+from nemo_runspec.config.resolvers.workspace import workspace_of
+from nemo_runspec.config.save import extract_train_config, generate_job_dir
+from nemo_runspec.env import EXECUTORS, LocalProfile, Origin, Profile, known_keys, load_env_file, load_env_profile
+from nemo_runspec.env_vars import EnvVar, Redactor, build_env_vars
+from nemo_runspec.errors import SpecError
+from nemo_runspec.job_folder import JOB_DIR_VARIABLE, TRAIN_FILE
+from nemo_runspec.spec import Runspec, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nemo_runspec.context import RecipeConfig
+    from nemo_runspec.errors import ArtifactNotFoundError
+
+DEFAULT_COMMAND = "python {script} --config {config}"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that is known of a job before it starts.
+
+    Args:
+        spec: The recipe's own description.
+        request: What the command line asked.
+        profile: Where it runs, with the configuration's `run.env` and the command line laid over it.
+        config: The merged configuration with origins.
+        run: The resolved `run` section.
+        train_config: The resolved rest, which the script reads.
+        workspace: Where results are kept; an absolute path or a URL.
+        artifact_root: The artifact store's URL.
+        inputs: Artifacts that the configuration read, `key -> name:vN`.
+        missing: `reference -> error` for each artifact that the store lacks; not empty only when the caller allowed it.
+        job_dir: The job's own folder; not made yet.
+        command: The command to run, as arguments.
+        env: The job's variables.
+        redactor: Takes the secrets that this job knows out of what is shown or written.
+    """
+
+    spec: Runspec
+    request: RecipeConfig
+    profile: Profile
+    config: MergedConfig
+    run: Mapping[str, Any]
+    train_config: Mapping[str, Any]
+    workspace: str
+    artifact_root: str
+    inputs: Mapping[str, str]
+    missing: Mapping[str, ArtifactNotFoundError]
+    job_dir: Path
+    command: tuple[str, ...]
+    env: tuple[EnvVar, ...]
+    redactor: Redactor
+
+
+def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_missing: bool = False) -> Job:
+    """Build the job that a command line asks for. Reads files; writes, starts and sends nothing.
+
+    Args:
+        recipe: The script, or what `spec.parse` made of it.
+        request: What the command line asked.
+        allow_missing: List missing artifacts in the job instead of raising; for a dry-run, and for the later
+            stages of a pipeline whose artifacts are yet to be made.
+
+    Raises:
+        NemotronError: Whatever is wrong with the script, the profile, the configuration, or an override.
+    """
+    spec = recipe if isinstance(recipe, Runspec) else parse(recipe)
+    env_file = load_env_file()
+    chosen = load_env_profile(request.profile, env_file) if request.profile else LocalProfile.default()
+    config = build_job_config(
+        parse_config(request, spec), profile=chosen, env_file=env_file, overrides=request.overrides
+    )
+    workspace = workspace_of(config.tree)
+    artifact_root = str(config.tree.run.get("artifacts", {}).get("root") or f"{workspace}/artifacts")
+    resolution = Resolution(ArtifactStore(artifact_root), missing={} if allow_missing else None)
+    resolved = resolve(config.tree, resolution, path=config.path)
+    run: dict[str, Any] = resolved["run"]
+    profile = effective_profile(chosen, run["env"])
+    job_dir = generate_job_dir(spec.name, workspace)
+    env = (
+        *build_env_vars(spec, profile, run=run, workspace=workspace),
+        EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),
+    )
+    return Job(
+        spec=spec,
+        request=request,
+        profile=profile,
+        config=config,
+        run=run,
+        train_config=extract_train_config(resolved),
+        workspace=workspace,
+        artifact_root=artifact_root,
+        inputs=resolution.inputs,
+        missing=resolution.missing or {},
+        job_dir=job_dir,
+        command=compose_command(spec, profile, config=job_dir / TRAIN_FILE, passthrough=request.passthrough),
+        env=env,
+        redactor=Redactor.for_job(profile),
+    )
+
+
+def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
+    """Lay the resolved `run.env` over a profile.
+
+    A configuration's `run.env` may hold keys of several executors; those of another executor do not count.
+
+    Raises:
+        ProfileError: A key that no executor has, or a value of the wrong type.
+    """
+    known = known_keys(type(profile))
+    elsewhere = {key for kind in EXECUTORS.values() for key in known_keys(kind)}
+    values = {key: value for key, value in run_env.items() if key in known or key not in elsewhere}
+    return profile.with_overrides(values, Origin("run.env"))
+
+
+def processes_per_node(profile: Profile) -> int:
+    """Tell how many processes torchrun starts on a node.
+
+    `nproc_per_node` or `nprocs_per_node` where set, else one process for each of `gpus_per_node`, else one.
+    """
+    for key in ("nproc_per_node", "nprocs_per_node", "gpus_per_node"):
+        value = getattr(profile, key, None)
+        if value:
+            return int(value)
+    return 1
+
+
+def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthrough: tuple[str, ...]) -> tuple[str, ...]:
+    """Compose the command that runs a recipe's script on this machine.
+
+    Args:
+        spec: The recipe; its `cmd` is a template with `{script}` and `{config}`.
+        profile: Gives the number of processes.
+        config: The path of the script's configuration.
+        passthrough: Appended unchanged.
+
+    Raises:
+        SpecError: `launch = "torchrun"` with a `cmd` that does not start with `python`.
+    """
+    template = shlex.split(spec.run.cmd or DEFAULT_COMMAND)
+    words = [word.format(script=spec.script_path, config=config) for word in template]
+    if words[0] in {"python", "python3"}:
+        launcher = [sys.executable]
+        if spec.run.launch == "torchrun":
+            processes = str(processes_per_node(profile))
+            launcher += ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1", "--nproc-per-node", processes]
+        words[:1] = launcher
+    elif spec.run.launch == "torchrun":
+        message = f"cmd = \"{spec.run.cmd}\" does not start with 'python', which torchrun replaces"
+        raise SpecError(message, remedy='Write cmd = "python {script} --config {config}", or launch = "direct".')
+    return (*words, *passthrough)

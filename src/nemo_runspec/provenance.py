@@ -1,0 +1,84 @@
+"""What a job was made from: command line, profile, versions, and the state of the source."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGES = ("nemotron", "nemo_run", "torch", "transformers", "trl", "tokenizers", "datasets", "ray", "leptonai")
+"""Packages whose versions are recorded where they are installed."""
+
+GIT_TIMEOUT_S = 10
+
+
+def package_versions() -> dict[str, str]:
+    """Give the installed versions of the packages that decide a run, without importing them."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Give the commit, branch and changed files of the repository around a folder.
+
+    Returns:
+        `{"commit", "branch", "dirty"}`, `dirty` being the changed and untracked files; None where there is no
+        repository, no commit yet, or no git.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    status = _git(folder, "status", "--porcelain", "--untracked-files=normal") or ""
+    branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
+    return {
+        "commit": commit.strip(),
+        "branch": (branch or "").strip(),
+        "dirty": [line[3:] for line in status.splitlines()],
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git, wherever PATH has it
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout
+
+
+def collect(
+    folder: Path, *, argv: tuple[str, ...], overrides: tuple[str, ...], profile: dict[str, Any]
+) -> dict[str, Any]:
+    """Gather the provenance of a job that is about to start.
+
+    Args:
+        folder: The script's folder; the repository around it is recorded.
+        argv: The command line.
+        overrides: Its `key=value` entries.
+        profile: Name, source and values of the profile.
+    """
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "argv": list(argv),
+        "dotlist": list(overrides),
+        "profile": profile,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": package_versions(),
+        "git": git_state(folder),
+    }

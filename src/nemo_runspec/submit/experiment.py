@@ -1,0 +1,120 @@
+"""Run a job through a nemo-run Experiment, so that `nemo experiment` shows it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nemo_runspec.executors import create_executor, require_supported
+from nemo_runspec.job import processes_per_node
+from nemo_runspec.job_folder import CLIENT_LOG_FILE, EXIT_CODE_FILE, PID_FILE
+from nemo_runspec.submit.prepare import raise_for_exit, write_job, write_launch_script
+from nemo_runspec.submit.signals import signal_group, signals_passed_on
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nemo_run import Executor
+
+    from nemo_runspec.job import Job
+
+NO_EXIT_CODE = 1
+START_S = 20
+"""How long a signal waits for a job that is about to start."""
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job that was handed over.
+
+    Args:
+        job_dir: Its folder.
+        pid: The client process that keeps it going.
+    """
+
+    job_dir: Path
+    pid: int
+
+
+def run_attached(job: Job) -> None:
+    """Run a job through an Experiment and wait for it, showing its output.
+
+    Raises:
+        InterruptedJobError: Ctrl-C.
+        JobFailedError: The job ended with a non-zero status.
+    """
+    require_supported(job.profile)
+    write_job(job)
+    script = write_launch_script(job)
+    executor = create_executor(job.profile, env_vars={v.name: v.value for v in job.env if not v.secret})
+    # A local job inherits our environment; nemo-run would write secrets to disk with the executor.
+    os.environ.update({variable.name: variable.value for variable in job.env if variable.secret})
+    run_experiment(job.spec.name, script, executor)
+    raise_for_exit(job.job_dir, job.spec.name, _exit_code(job.job_dir))
+
+
+def run_experiment(name: str, script: Path, executor: Executor) -> None:
+    """Run one script through an Experiment and wait for it; SIGINT and SIGTERM are passed on to it.
+
+    Args:
+        name: The recipe's name.
+        script: The launch script in the job's folder.
+        executor: Where to run it.
+    """
+    # In a thread: torchx takes over the signal handlers of the main thread, and then waits for the job all the same.
+    with ThreadPoolExecutor(max_workers=1) as pool, signals_passed_on(partial(_signal_job, script.parent)):
+        pool.submit(_run_experiment, name, script, executor).result()
+
+
+def _run_experiment(name: str, script: Path, executor: Executor) -> None:
+    import nemo_run as run  # noqa: PLC0415 - takes seconds to import
+
+    title = name.replace("/", "-")
+    with run.Experiment(title, executor=executor) as experiment:
+        experiment.add(run.Script(path=str(script), entrypoint="bash"), name=title)
+        experiment.run(detach=False, tail_logs=True)
+
+
+def _signal_job(job_dir: Path, number: int) -> None:
+    path = job_dir / PID_FILE
+    deadline = time.monotonic() + START_S
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    if path.is_file():
+        signal_group(int(path.read_text(encoding="utf-8")), number)
+
+
+def _exit_code(job_dir: Path) -> int:
+    # nemo-run ends with 0 whatever became of the job; the job's own file tells.
+    path = job_dir / EXIT_CODE_FILE
+    return int(path.read_text(encoding="utf-8")) if path.is_file() else NO_EXIT_CODE
+
+
+def run_detached(job: Job) -> Submission:
+    """Hand a job to a client process that outlives this one.
+
+    nemo-run's local executor keeps its jobs only as long as the client lives, so a client is left running
+    (`python -m nemo_runspec.submit.detached`), which runs the Experiment attached.
+    """
+    require_supported(job.profile)
+    write_job(job)
+    script = write_launch_script(job)
+    env = {**os.environ, **{variable.name: variable.value for variable in job.env}}
+    processes = str(processes_per_node(job.profile))
+    with (job.job_dir / CLIENT_LOG_FILE).open("ab") as log:
+        client = subprocess.Popen(
+            [sys.executable, "-m", "nemo_runspec.submit.detached", job.spec.name, str(script), processes],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Submission(job.job_dir, client.pid)

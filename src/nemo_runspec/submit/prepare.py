@@ -1,0 +1,115 @@
+"""The job folder: what is written before a job starts, and what is read when it has ended."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from nemo_runspec.config.save import save_configs, write_private
+from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError
+from nemo_runspec.job_folder import ERROR_FILE, EXIT_CODE_FILE, LAUNCH_FILE, LOG_FILE, PID_FILE
+from nemo_runspec.provenance import collect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nemo_runspec.job import Job
+
+SIGNAL_BASE = 128
+
+
+def job_description(job: Job) -> dict[str, Any]:
+    """Give the job as plain data, secrets taken out: what a dry-run shows."""
+    description = {
+        "name": job.spec.name,
+        "profile": job.profile.name,
+        "executor": job.profile.executor,
+        "script": str(job.spec.script_path),
+        "config_file": str(job.config.path),
+        "job_dir": str(job.job_dir),
+        "command": list(job.command),
+        "env": {variable.name: {"value": variable.shown, "origin": variable.origin} for variable in job.env},
+        "config": {"run": dict(job.run), **job.train_config},
+        "origins": dict(job.config.origins),
+        "artifacts": {"root": job.artifact_root, "inputs": dict(job.inputs), "missing": list(job.missing)},
+    }
+    cleaned: dict[str, Any] = job.redactor.data(description)
+    return cleaned
+
+
+def job_record(job: Job) -> dict[str, Any]:
+    """Give what `job.yaml` holds: the description and what it was made from."""
+    provenance = collect(
+        job.spec.script_path.parent,
+        argv=job.request.argv,
+        overrides=tuple(map(str, job.request.overrides)),
+        profile={"name": job.profile.name, "source": str(job.profile.source or ""), "values": job.profile.as_config()},
+    )
+    return {**job_description(job), "provenance": job.redactor.data(provenance)}
+
+
+def write_job(job: Job) -> None:
+    """Make the job folder (mode 0700) with `job.yaml` and `train.yaml`."""
+    save_configs(job_record(job), job.train_config, job.job_dir)
+
+
+def write_launch_script(job: Job) -> Path:
+    """Write the script that runs the job's command, logs it, and leaves its exit code in the job folder."""
+    commands = (*job.profile.startup_commands, shlex.join(job.command))
+    pid, code, log = (shlex.quote(str(job.job_dir / name)) for name in (PID_FILE, EXIT_CODE_FILE, LOG_FILE))
+    body = "\n".join(f"  {command}" for command in commands)
+    # A signal to the group is the command's to answer: the shell waits for it, and the log stays open for it.
+    text = f"""#!/usr/bin/env bash
+umask 077
+echo $$ > {pid}
+trap 'status=$?; echo "$status" > {code}' EXIT
+trap : INT TERM
+set -eo pipefail
+{{
+{body}
+}} 2>&1 | (trap '' INT TERM; exec tee -a {log})
+"""
+    path = job.job_dir / LAUNCH_FILE
+    write_private(path, text)
+    return path
+
+
+def raise_for_exit(job_dir: Path, name: str, code: int) -> None:
+    """Turn a job's exit code into the error to end with; 0 passes.
+
+    An error that the script itself reported (`error.json`) takes the place of the launcher's number: torchrun
+    answers every failure of a rank with 1.
+
+    Args:
+        job_dir: The job's folder.
+        name: The job's name.
+        code: The exit code; negative for a signal, as `subprocess` gives it.
+
+    Raises:
+        InterruptedJobError: The job ended on SIGINT.
+        JobFailedError: It ended with any other non-zero status.
+    """
+    status = SIGNAL_BASE - code if code < 0 else code
+    reported = read_error(job_dir)
+    if reported and status:
+        status = int(reported["exit_code"])
+    if status == 0:
+        return
+    log = f"Its log is {job_dir / LOG_FILE}."
+    if status == EXIT_INTERRUPTED:
+        message = f"{name} was interrupted"
+        raise InterruptedJobError(
+            message, remedy=f"Run the same command again to go on from the last checkpoint. {log}"
+        )
+    message = f"{name}: {reported['message']}" if reported else f"{name} ended with exit code {status}"
+    raise JobFailedError(message, exit_code=status, remedy=log)
+
+
+def read_error(job_dir: Path) -> dict[str, Any] | None:
+    """Read the error that a script left behind, or None."""
+    path = job_dir / ERROR_FILE
+    if not path.is_file():
+        return None
+    error: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return error

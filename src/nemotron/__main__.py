@@ -1,0 +1,5 @@
+"""`python -m nemotron`: the same as the `nemotron` command."""
+
+from nemotron.cli.main import main
+
+main()

@@ -1,0 +1,61 @@
+"""The root command. Families and tools are imported only when they are named."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nemo_runspec.errors import EXIT_INTERRUPTED, NemotronError
+from nemo_runspec.recipe_typer import HELP_SETTINGS, lazy_group
+
+COMMANDS = {
+    "nano3": ("nemotron.cli.nano3:app", "Nemotron 3 Nano: data preparation, pretraining, SFT, RL, evaluation."),
+    "run": ("nemotron.cli.run:app", "Run any script that has a runspec block."),
+    "env": ("nemotron.cli.env:app", "List, show and check the profiles of env.toml."),
+}
+
+app = typer.Typer(
+    cls=lazy_group(COMMANDS),
+    help="Run LLM training recipes on any cluster: nemotron FAMILY STAGE -c CONFIG --run PROFILE key=value ...",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=HELP_SETTINGS,
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - reads the installed metadata, which takes time
+
+        typer.echo(f"nemotron {version('nemotron')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+    del version  # its callback has answered
+
+
+def main() -> None:
+    """Run the command line; an expected error becomes one message and its own exit code."""
+    try:
+        app()
+    except NemotronError as error:
+        typer.secho(f"{error.title}: ", fg="red", bold=True, err=True, nl=False)
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

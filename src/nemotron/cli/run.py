@@ -1,0 +1,45 @@
+"""`nemotron run SCRIPT`: any runspec script, on any profile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nemo_runspec.context import parse_recipe_config
+from nemo_runspec.recipe_typer import (
+    HELP_SETTINGS,
+    RECIPE_SETTINGS,
+    BatchOption,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    RecipeCommand,
+    RunOption,
+)
+
+app = typer.Typer(add_completion=False, context_settings=HELP_SETTINGS)
+
+ScriptArgument = Annotated[
+    Path, typer.Argument(metavar="SCRIPT", help="A Python script with a [tool.runspec] block.", show_default=False)
+]
+
+
+@app.command(cls=RecipeCommand, context_settings=RECIPE_SETTINGS)
+def run_script_command(
+    ctx: typer.Context,
+    script: ScriptArgument,
+    config: ConfigOption = None,
+    run: RunOption = None,
+    batch: BatchOption = None,
+    *,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run any script that has a runspec block, here or on a profile of env.toml."""
+    del config, run, batch, dry_run, json  # declared for typer; the context holds them
+    from nemotron.cli.stages.script import run_script  # noqa: PLC0415 - help and completion do without
+
+    run_script(parse_recipe_config(ctx, sys.argv), script)

@@ -1,0 +1,115 @@
+"""What the command line shows of a job: before it starts, while a pipeline runs, and at its end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+
+from nemo_runspec.job_folder import LOG_FILE
+from nemo_runspec.report import COLUMNS, cells
+from nemo_runspec.submit.prepare import job_description
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nemo_runspec.job import Job
+    from nemo_runspec.pipeline import Plan
+    from nemo_runspec.step import Step, StepReport
+    from nemo_runspec.submit.experiment import Submission
+
+INDENT = "  "
+LONGEST_LINE = 100_000
+
+
+def dry_run(job: Job) -> None:
+    """Print the job that would start, as text or as one JSON object."""
+    if job.request.as_json:
+        typer.echo(json.dumps(job_description(job), default=str))
+    else:
+        _print_job(job)
+
+
+def dry_run_plan(plan: Plan) -> None:
+    """Print every job of a pipeline, as text or as one JSON object."""
+    if plan.jobs and plan.jobs[0].request.as_json:
+        stages = [{"stage": step.name, **job_description(job)} for step, job in zip(plan.steps, plan.jobs, strict=True)]
+        typer.echo(json.dumps({"stages": stages}, default=str))
+        return
+    for number, (step, job) in enumerate(zip(plan.steps, plan.jobs, strict=True), 1):
+        step_header(step, job, number, len(plan.jobs))
+        _print_job(job)
+
+
+def _print_job(job: Job) -> None:
+    description = job_description(job)
+    _heading(f"configuration of {job.spec.name}", str(job.config.path))
+    for line in annotated_yaml(description["config"], description["origins"]):
+        typer.echo(f"{INDENT}{line}")
+    _heading("command", f"profile {job.profile.name}, executor {job.profile.executor}")
+    typer.echo(f"{INDENT}{shlex.join(description['command'])}")
+    _heading("environment", "added to yours")
+    for name, entry in description["env"].items():
+        typer.echo(f"{INDENT}{name}={entry['value']}" + typer.style(f"   # {entry['origin']}", fg="cyan"))
+    if job.missing:
+        _heading("not there yet", "the job would stop here")
+        for error in job.missing.values():
+            typer.secho(f"{INDENT}{error.message}", fg="yellow")
+    typer.echo("\nDry run: nothing was started.")
+
+
+def _heading(title: str, note: str) -> None:
+    typer.echo("\n" + typer.style(title, bold=True) + typer.style(f"   ({note})", dim=True))
+
+
+def annotated_yaml(config: Mapping[str, Any], origins: Mapping[str, str], prefix: str = "") -> Iterator[str]:
+    """Give a configuration as YAML lines, with a comment where a value is not the file's own.
+
+    Args:
+        config: Plain values.
+        origins: Dotted key -> origin.
+        prefix: The dotted key of `config` itself, with a dot behind it.
+    """
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        origin = typer.style(f"   # {origins[path]}", fg="cyan") if path in origins else ""
+        if isinstance(value, dict) and value:
+            yield f"{key}:{origin}"
+            yield from (f"{INDENT}{line}" for line in annotated_yaml(value, origins, f"{path}."))
+        else:
+            text = yaml.safe_dump(value, default_flow_style=True, width=LONGEST_LINE, allow_unicode=True)
+            yield f"{key}: {text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}{origin}"
+
+
+def submitted(job: Job, submission: Submission) -> None:
+    """Tell where a detached job is and how to follow and end it."""
+    typer.echo(f"{job.spec.name} runs in the background as process {submission.pid}.")
+    typer.echo(f"{INDENT}job folder  {submission.job_dir}")
+    typer.echo(f"{INDENT}follow it   tail -F {shlex.quote(str(submission.job_dir / LOG_FILE))}")
+    typer.echo(f"{INDENT}end it      kill {submission.pid}")
+
+
+def step_header(step: Step, job: Job, number: int, total: int) -> None:
+    """Print the line that begins a pipeline's stage."""
+    del job
+    Console().print(Rule(f"[bold]{number}/{total}  {step.name}[/bold]", align="left", style="green"))
+
+
+def pipeline_report(reports: Sequence[StepReport], workspace: Path) -> None:
+    """Print the table at a pipeline's end, and where the report is."""
+    table = Table(*COLUMNS, title=None, header_style="bold", show_edge=False)
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    for report in reports:
+        table.add_row(*cells(report))
+    console = Console()
+    console.print(Rule("[bold]done[/bold]", align="left", style="green"))
+    console.print(table)
+    console.print(f"\nreport: {workspace / 'report.html'}  and  {workspace / 'report.json'}", soft_wrap=True)

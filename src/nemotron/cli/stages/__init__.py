@@ -1,0 +1,1 @@
+"""Ways of running a recipe, each to be read from top to bottom."""

@@ -1,0 +1,50 @@
+"""Run a family's stages one after the other, and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nemo_runspec.config.resolvers.workspace import DEFAULT
+from nemo_runspec.context import Mode
+from nemo_runspec.errors import UsageError
+from nemo_runspec.executors import require_supported
+from nemo_runspec.pipeline import plan, run_plan
+from nemo_runspec.report import write_html, write_json
+from nemotron.cli import show
+from nemotron.cli.stages.script import submit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nemo_runspec.context import RecipeConfig
+    from nemo_runspec.step import Step, StepReport
+
+
+def run_pipeline(request: RecipeConfig, family: str, steps: Sequence[Step]) -> None:
+    """Check every stage, then run them in order; the report is written after each one.
+
+    Args:
+        request: The command line.
+        family: The model family, for the report's title.
+        steps: The stages in order.
+
+    Raises:
+        UsageError: `--batch`: nothing would be left to start the second stage.
+    """
+    if request.mode is Mode.BATCH:
+        message = "a pipeline runs attached: each stage waits for the artifact of the one before"
+        raise UsageError(message, remedy="Use --run PROFILE, or start it in the background with your shell.")
+    checked = plan(steps, request)
+    for job in checked.jobs:
+        require_supported(job.profile)
+    if request.dry_run:
+        show.dry_run_plan(checked)
+        return
+    workspace = Path(checked.jobs[0].workspace if checked.jobs else DEFAULT)
+    reports: list[StepReport] = []
+    for report in run_plan(checked, submit, show.step_header):
+        reports.append(report)
+        write_json(reports, workspace / "report.json")
+    write_html(f"nemotron {family} pipe", reports, workspace / "report.html")
+    show.pipeline_report(reports, workspace)

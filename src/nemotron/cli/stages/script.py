@@ -1,0 +1,44 @@
+"""Run one recipe script: build its job, then show it or start it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nemo_runspec.context import Mode
+from nemo_runspec.executors import require_supported
+from nemo_runspec.job import Job, compile_job
+from nemo_runspec.submit.local import execute_local
+from nemotron.cli import show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nemo_runspec.context import RecipeConfig
+
+
+def run_script(request: RecipeConfig, script: Path) -> None:
+    """Run a recipe as the command line asks: here, attached to a profile, or detached.
+
+    Args:
+        request: The command line.
+        script: The recipe's script.
+    """
+    job = compile_job(script, request, allow_missing=request.dry_run)
+    require_supported(job.profile)
+    if request.dry_run:
+        show.dry_run(job)
+    else:
+        submit(job)
+
+
+def submit(job: Job) -> None:
+    """Start a job in the mode that its command line asked for."""
+    if job.request.mode is Mode.LOCAL:
+        execute_local(job)
+        return
+    from nemo_runspec.submit import experiment  # noqa: PLC0415 - only a profile needs nemo-run
+
+    if job.request.mode is Mode.RUN:
+        experiment.run_attached(job)
+    else:
+        show.submitted(job, experiment.run_detached(job))
