@@ -27,6 +27,8 @@ _HEAD = """\
 it trains; a recipe does the opposite. `nemotron nano3 sft --run slurm` takes the profile `[slurm]`.
 [env.toml.example](../env.toml.example) is a complete file to copy from.
 
+This version starts jobs with profiles of executor `local`; profiles of the others are read, checked and shown.
+
 ```console
 $ nemotron env list
 $ nemotron env show slurm

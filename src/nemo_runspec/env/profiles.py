@@ -139,42 +139,22 @@ class Profile(Table):
         """Give this profile with values that win over its own, such as `run.env.nodes=4` of the command line.
 
         Args:
-            values: From key (or alias) to plain value.
+            values: From key (or alias) to plain value; `executor` may be among them and cannot be another one.
             origin: Where they come from.
 
         Raises:
             ProfileError: A key is unknown, a value is mistyped, or the values do not fit together.
         """
-        return self._combined(values, origin, keep_own=False)
-
-    def with_defaults(self, values: Mapping[str, object], origin: Origin) -> Self:
-        """Give this profile with values that stand in where it sets none, such as a configuration's `run.env`.
-
-        A configuration serves every executor: a key that only other executors know is left out.
-
-        Args:
-            values: From key (or alias) to plain value.
-            origin: Where they come from.
-
-        Raises:
-            ProfileError: No executor knows a key, a value is mistyped, or the values do not fit together.
-        """
-        known = known_keys(type(self))
-        fitting = {name: value for name, value in values.items() if name in known or not _known_elsewhere(name)}
-        return self._combined(fitting, origin, keep_own=True)
-
-    def _combined(self, values: Mapping[str, object], origin: Origin, *, keep_own: bool) -> Self:
         entries = (Entry(value, origin, name) for name, value in values.items() if name != "executor")
         found, problems = read_entries(type(self), entries)
         other = values.get("executor", self.executor)
-        if other != self.executor and not keep_own:
+        if other != self.executor:
             message = f"[{origin.label}] profile '{self.name}' is for executor '{self.executor}', not '{other}'"
             problems.append(Problem(message, origin.where, f"Choose a profile whose executor is '{other}'."))
         raise_problems(problems, ProfileError, summary=f"profile '{self.name}'")
         own = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
-        new = {name: entry for name, entry in found.items() if not (keep_own and name in self.origins)}
-        origins = {**self.origins, **{name: entry.origin for name, entry in new.items()}}
-        given = {name: freeze(entry.value) for name, entry in new.items()}
+        origins = {**self.origins, **{name: entry.origin for name, entry in found.items()}}
+        given = {name: freeze(entry.value) for name, entry in found.items()}
         combined = type(self)(**{**own, **given, "origins": freeze(origins)})
         raise_problems(combined.conflicts(), ProfileError, summary=f"profile '{self.name}'")
         return combined
@@ -358,7 +338,6 @@ class DGXCloudProfile(CloudProfile):
         example='"${oc.env:RUNAI_CLIENT_SECRET}"',
         required=True,
         aliases=("app_secret",),
-        secret=True,
     )
     project_name: str = key(TEXT, "run:ai project.", example='"my-project"', required=True)
     pvc_nemo_run_dir: str = key(
@@ -389,7 +368,3 @@ EXECUTORS: Mapping[str, type[Profile]] = freeze({profile.executor: profile for p
 def profile_fields(profile: type[Profile]) -> tuple[TableField, ...]:
     """Give the keys that a profile of one type may have, besides `executor` and `extends`."""
     return table_fields(profile)
-
-
-def _known_elsewhere(name: str) -> bool:
-    return name == "executor" or any(name in known_keys(profile) for profile in _PROFILES)

@@ -31,7 +31,6 @@ class TableField:
         example: A value as it stands in env.toml.
         required: Whether the table is useless without it.
         aliases: Other names under which it is accepted.
-        secret: Whether its value is one that must not be shown.
     """
 
     name: str
@@ -40,7 +39,6 @@ class TableField:
     example: str
     required: bool = False
     aliases: tuple[str, ...] = ()
-    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +112,10 @@ def key(
     example: str,
     required: bool = False,
     aliases: tuple[str, ...] = (),
-    secret: bool = False,
 ) -> Any:  # noqa: ANN401 - stands for the attribute's own type, as `dataclasses.field` does
     """Declare an attribute of a table class as a key of env.toml; the arguments are those of `TableField`."""
     usual = kind.kinds[0][1] if isinstance(kind, Either) else kind
-    metadata = {_METADATA: TableField("", kind, text, example, required, aliases, secret)}
+    metadata = {_METADATA: TableField("", kind, text, example, required, aliases)}
     if required:
         return field(metadata=metadata)
     if isinstance(usual, TableOf):
