@@ -26,8 +26,9 @@ def mirror(path: Path) -> Path:
 
 
 def is_tested(path: Path) -> bool:
-    """Tell whether a file below src has a test file: its own, or the one that tests its package as a whole."""
-    return mirror(path).is_file() or mirror(path.parent / "__init__.py").is_file()
+    """Tell whether a file below src has a test file: its own, or the one that tests its subpackage as a whole."""
+    in_subpackage = path.parent.parent != SRC
+    return mirror(path).is_file() or (in_subpackage and mirror(path.parent / "__init__.py").is_file())
 
 
 def test_every_module_with_code_has_its_test_file() -> None:

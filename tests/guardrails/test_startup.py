@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 HEAVY = frozenset(
-    {"nemo_run", "torch", "ray", "transformers", "leptonai", "pandas", "datasets", "trl", "wandb", "matplotlib", "numpy"}
+    {
+        "nemo_run",
+        "torch",
+        "ray",
+        "transformers",
+        "leptonai",
+        "pandas",
+        "datasets",
+        "trl",
+        "wandb",
+        "matplotlib",
+        "numpy",
+    }
 )
 NEMOTRON = Path(sys.executable).parent / "nemotron"
 COMPLETION = {
