@@ -108,7 +108,7 @@ class Profile(Table):
     )
     workspace: str | None = key(
         TEXT,
-        "Folder for outputs, as the job sees it; configurations call it `${workspace:}`.",
+        "Folder for outputs, as the job sees it; configurations call it `${workspace:}`. Without it, `output` here.",
         example='"/lustre/me/nemotron"',
     )
 

@@ -27,8 +27,7 @@ class ArtifactsTable(Table):
 
     root: str | None = key(
         Text(),
-        "Folder or fsspec URL (`s3://`, `gs://`, `hf://`) of the store; without it, `output/artifacts` in the "
-        "working directory.",
+        "Folder or fsspec URL (`s3://`, `gs://`, `hf://`) of the store; without it, `artifacts` in the workspace.",
         example='"s3://my-bucket/artifacts"',
     )
 

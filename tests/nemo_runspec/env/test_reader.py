@@ -40,6 +40,64 @@ pvcs = [{{ path = "/mnt/w", claimName = "w" }}]
 """
 
 
+# Each with the line, a part of the message, and a part of the remedy.
+WRONG = [
+    (
+        '[s]\nexecutor = "slurm"\n\npartiton = "x"\n',
+        4,
+        "'partiton' is not a key of a slurm profile",
+        "'partition'",
+    ),
+    ('[s]\nexecutor = "docker"\naccount = "x"\n', 3, "'account' is not a key of a docker", "a key of slurm"),
+    (
+        '[s]\nexecutor = "slurm"\nnodes = true\n',
+        3,
+        "nodes must be an integer of at least 1, not a boolean",
+        None,
+    ),
+    ('[s]\nexecutor = "slurm"\nnodes = "2"\n', 3, "nodes must be an integer", "Leave out the quotes."),
+    (
+        '[s]\nexecutor = "slurm"\ngpus_per_node = -1\n',
+        3,
+        "gpus_per_node must be an integer of at least 0",
+        None,
+    ),
+    ('[s]\nexecutor = "slurm"\ntime = 04:00:00\n', 3, "time must be a string, not a time of day", "quotes"),
+    ('[s]\nexecutor = "slurm"\ntunnel = "shs"\n', 3, 'tunnel must be "local" or "ssh", not "shs"', "'ssh'"),
+    ('[s]\nexecutor = "slurm"\nport = 70000\n', 3, "port must be an integer from 1 to 65535", None),
+    ('[s]\nexecutor = "slurm"\nmounts = [\n"/a:/a",\n5,\n]\n', 5, "mounts[1] must be a string", None),
+    ('[s]\nexecutor = "slurm"\n[s.env_vars]\nA = 1\n', 4, "env_vars.A must be a string", "quotes"),
+    ('[s]\nexecutor = "slurm"\nsecrets = ["a-b"]\n', 3, "secrets[0] must be a variable's name", None),
+    ('[s]\nexecutor = "slurm"\nsecrets = "A"\n', 3, "secrets must be a list of variables' names, or", None),
+    ('[s]\nexecutor = "slurn"\n', 2, "there is no executor 'slurn'", "'slurm'"),
+    ("[s]\nexecutor = 3\n", 2, "there is no executor 3", "Known executors"),
+    ("\n[s]\nnodes = 1\n", 2, "profile 's' does not say which executor it is for", 'executor = "slurm"'),
+    ('[l]\nexecutor = "lepton"\n', 1, "profile 'l': the required key 'nemo_run_dir' is missing", '"/mnt/nfs'),
+    ('[s]\nexecutor = "slurm"\nextends = "t"\n', 3, "[s] extends 't', which does not exist", "no profiles"),
+    ('[slurm]\nexecutor = "slurm"\n[b]\nextends = "slrum"\n', 4, "extends 'slrum', which does", "'slurm'"),
+    ('[wandb]\n[s]\nextends = "wandb"\n', 3, "extends 'wandb', which is a table of settings", None),
+    ('[s]\nexecutor = "slurm"\nextends = ["s"]\n', 3, "extends must be the name of one profile", 'extends = "'),
+    ('[s]\nexecutor = "slurm"\nextends = "s"\n', 3, "extends goes round in a circle: s -> s", "out"),
+    (
+        '[s]\nexecutor = "docker"\ncontainer = "x"\ncontainer_image = "y"\n',
+        4,
+        "are two names of one key",
+        "Keep",
+    ),
+    ('[wandb]\nprojct = "x"\n', 2, "'projct' is not a key of this table", "'project'"),
+    ("[wandb]\nproject = 1\n", 2, "project must be a string", "quotes"),
+    ('[cache]\ndir = "x"\n', 2, "'dir' is not a key of this table", "There are no keys."),
+    ("wandb = 1\n", 1, "'wandb' is not a table", None),
+    ("nodes = 2\n", 1, "'nodes' is not a table", "below the [name] of a profile"),
+    ('[[s]]\nexecutor = "slurm"\n', 1, "'s' is not a table", "Write [s]."),
+    ('["a b"]\nexecutor = "slurm"\n', 1, "'a b' cannot name a profile", "letters"),
+    ("[s\n", 1, "not valid TOML", "toml.io"),
+    ('[s]\nexecutor = "slurm"\ntime = x\n', 3, "not valid TOML", "quotes"),
+    ('[s]\nexecutor = "slurm"\ntunnel = "ssh"\nhost = "h"\n', 3, "needs 'remote_job_dir'", "remote_job_dir = "),
+    ('[l]\nexecutor = "lepton"\nnemo_run_dir = "n"\n', 3, "nemo_run_dir must be an absolute path", None),
+]
+
+
 @pytest.fixture
 def env_file(tmp_path: Path) -> Callable[[str], Path]:
     """Give a function that writes an env.toml."""
@@ -241,64 +299,7 @@ class TestProfiles:
 
 
 class TestErrors:
-    @pytest.mark.parametrize(
-        ("text", "line", "message", "remedy"),
-        [
-            (
-                '[s]\nexecutor = "slurm"\n\npartiton = "x"\n',
-                4,
-                "'partiton' is not a key of a slurm profile",
-                "'partition'",
-            ),
-            ('[s]\nexecutor = "docker"\naccount = "x"\n', 3, "'account' is not a key of a docker", "a key of slurm"),
-            (
-                '[s]\nexecutor = "slurm"\nnodes = true\n',
-                3,
-                "nodes must be an integer of at least 1, not a boolean",
-                None,
-            ),
-            ('[s]\nexecutor = "slurm"\nnodes = "2"\n', 3, "nodes must be an integer", "Leave out the quotes."),
-            (
-                '[s]\nexecutor = "slurm"\ngpus_per_node = -1\n',
-                3,
-                "gpus_per_node must be an integer of at least 0",
-                None,
-            ),
-            ('[s]\nexecutor = "slurm"\ntime = 04:00:00\n', 3, "time must be a string, not a time of day", "quotes"),
-            ('[s]\nexecutor = "slurm"\ntunnel = "shs"\n', 3, 'tunnel must be "local" or "ssh", not "shs"', "'ssh'"),
-            ('[s]\nexecutor = "slurm"\nport = 70000\n', 3, "port must be an integer from 1 to 65535", None),
-            ('[s]\nexecutor = "slurm"\nmounts = [\n"/a:/a",\n5,\n]\n', 5, "mounts[1] must be a string", None),
-            ('[s]\nexecutor = "slurm"\n[s.env_vars]\nA = 1\n', 4, "env_vars.A must be a string", "quotes"),
-            ('[s]\nexecutor = "slurm"\nsecrets = ["a-b"]\n', 3, "secrets[0] must be a variable's name", None),
-            ('[s]\nexecutor = "slurm"\nsecrets = "A"\n', 3, "secrets must be a list of variables' names, or", None),
-            ('[s]\nexecutor = "slurn"\n', 2, "there is no executor 'slurn'", "'slurm'"),
-            ("[s]\nexecutor = 3\n", 2, "there is no executor 3", "Known executors"),
-            ("\n[s]\nnodes = 1\n", 2, "profile 's' does not say which executor it is for", 'executor = "slurm"'),
-            ('[l]\nexecutor = "lepton"\n', 1, "profile 'l': the required key 'nemo_run_dir' is missing", '"/mnt/nfs'),
-            ('[s]\nexecutor = "slurm"\nextends = "t"\n', 3, "[s] extends 't', which does not exist", "no profiles"),
-            ('[slurm]\nexecutor = "slurm"\n[b]\nextends = "slrum"\n', 4, "extends 'slrum', which does", "'slurm'"),
-            ('[wandb]\n[s]\nextends = "wandb"\n', 3, "extends 'wandb', which is a table of settings", None),
-            ('[s]\nexecutor = "slurm"\nextends = ["s"]\n', 3, "extends must be the name of one profile", 'extends = "'),
-            ('[s]\nexecutor = "slurm"\nextends = "s"\n', 3, "extends goes round in a circle: s -> s", "out"),
-            (
-                '[s]\nexecutor = "docker"\ncontainer = "x"\ncontainer_image = "y"\n',
-                4,
-                "are two names of one key",
-                "Keep",
-            ),
-            ('[wandb]\nprojct = "x"\n', 2, "'projct' is not a key of this table", "'project'"),
-            ("[wandb]\nproject = 1\n", 2, "project must be a string", "quotes"),
-            ('[cache]\ndir = "x"\n', 2, "'dir' is not a key of this table", "There are no keys."),
-            ("wandb = 1\n", 1, "'wandb' is not a table", None),
-            ("nodes = 2\n", 1, "'nodes' is not a table", "below the [name] of a profile"),
-            ('[[s]]\nexecutor = "slurm"\n', 1, "'s' is not a table", "Write [s]."),
-            ('["a b"]\nexecutor = "slurm"\n', 1, "'a b' cannot name a profile", "letters"),
-            ("[s\n", 1, "not valid TOML", "toml.io"),
-            ('[s]\nexecutor = "slurm"\ntime = x\n', 3, "not valid TOML", "quotes"),
-            ('[s]\nexecutor = "slurm"\ntunnel = "ssh"\nhost = "h"\n', 3, "needs 'remote_job_dir'", "remote_job_dir = "),
-            ('[l]\nexecutor = "lepton"\nnemo_run_dir = "n"\n', 3, "nemo_run_dir must be an absolute path", None),
-        ],
-    )
+    @pytest.mark.parametrize(("text", "line", "message", "remedy"), WRONG)
     def test_what_is_wrong_is_said_with_its_line(
         self, env_file: Callable[[str], Path], text: str, line: int, message: str, remedy: str | None
     ) -> None:
