@@ -89,9 +89,14 @@ def test_progress_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "step 20/20  loss 81" in capsys.readouterr().out
 
 
-def test_training_that_logged_no_loss_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="without a logged loss"):
-        _watch(tmp_path).result()
+def test_a_rank_that_is_told_no_loss_still_reports_what_it_knows(tmp_path: Path) -> None:
+    watch = _watch(tmp_path)
+    watch.on_train_start(_context(0))
+    for done in range(20):
+        watch.on_train_step_end(_context(done))
+    result = watch.result()
+    assert (result.first, result.last, result.tokens) == (None, None, 20 * 4 * 8)
+    assert list(result.curve) == []
 
 
 def test_pretraining_wants_the_data(tmp_path: Path) -> None:
