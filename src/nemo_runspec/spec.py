@@ -46,7 +46,7 @@ _EXAMPLE = "\n".join(
     )
 )
 
-_BLOCK = Record(
+BLOCK = Record(
     {
         "schema": Text(noun='the string "1"'),
         "name": Text(pattern=_NAME, noun='a name such as "nano3/sft" (letters, digits, "_", ".", "-", "/")'),
@@ -175,7 +175,7 @@ def parse(path: str | Path) -> Runspec:
 
 
 def _problems(block: object, source: TomlSource) -> Iterator[Problem]:
-    for wrong in _BLOCK.check(block):
+    for wrong in BLOCK.check(block):
         what = key_text(wrong.key) if wrong.key else "[tool.runspec]"
         yield Problem(f"{what} {wrong.message}", source.where("tool", "runspec", *wrong.key), wrong.remedy)
     if not isinstance(block, dict):

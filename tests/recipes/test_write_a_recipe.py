@@ -7,8 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from nemo_runspec.spec import BLOCK
+from nemo_runspec.toml.kinds import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-recipe.md"
 
@@ -50,3 +57,16 @@ def test_the_recipe_of_the_page(project: Path) -> None:
 
     assert "words  reused my-words:v1" in nemotron(project)
     assert "words  published my-words:v2" in nemotron(project, "folder=notes", "suffix=.txt")
+
+
+def keys(record: Record, above: str = "") -> Iterator[str]:
+    for name, kind in record.keys.items():
+        if isinstance(kind, Record):
+            yield from keys(kind, f"{above}{name}.")
+        else:
+            yield above + name
+
+
+def test_the_page_explains_every_key_of_the_block() -> None:
+    section = PAGE.read_text(encoding="utf-8").partition("## The block")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([\w.]+)`", section, re.MULTILINE) == list(keys(BLOCK))
