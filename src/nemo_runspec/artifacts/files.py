@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nemo_runspec.artifacts.folder import Folder, storage_errors
+from nemo_runspec.artifacts.folder import Folder, open_folder, storage_errors
 from nemo_runspec.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_files(path: str, *, leave_out: Collection[str] = ()) -> tuple[FileEntry
         ArtifactError: There is nothing there, a folder has no files, or it holds something that is neither a file nor
             a folder (a dangling link, a socket), which a copy of the artifact would lack.
     """
-    folder = Folder(path)
+    folder = open_folder(path)
     base = _base(folder)
     entries = tuple(
         FileEntry(relative, size, _file_digest(base, relative))
@@ -64,7 +64,7 @@ def missing_files(path: str, entries: Iterable[FileEntry]) -> list[str]:
         path: Absolute path or URL of the artifact.
         entries: The files that it had when it was published.
     """
-    base = _base(Folder(path))
+    base = _base(open_folder(path))
     return [entry.path for entry in entries if base.size(entry.path) != entry.size]
 
 

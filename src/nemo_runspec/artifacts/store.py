@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from nemo_runspec.artifacts.folder import Folder, storage_errors
+from nemo_runspec.artifacts.folder import open_folder, storage_errors
 from nemo_runspec.artifacts.manifest import MANIFEST_FILE, Manifest, manifest_bytes, parse_manifest
 from nemo_runspec.artifacts.reference import check_name, is_name, parse_reference, parse_version
 from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, guess
@@ -13,8 +13,12 @@ from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, guess
 if TYPE_CHECKING:
     import os
 
+    from nemo_runspec.artifacts.reference import Reference
+
 # More writers than this at one moment are a store that answers wrongly, not a race.
 _ATTEMPTS = 1000
+# Versions that an error lists.
+_SHOWN = 10
 
 
 class ArtifactStore:
@@ -32,7 +36,7 @@ class ArtifactStore:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         """Open nothing yet."""
-        self._folder = Folder(root)
+        self._folder = open_folder(root)
 
     @property
     def url(self) -> str:
@@ -49,7 +53,7 @@ class ArtifactStore:
         Raises:
             ArtifactError: The name cannot name an artifact, or the store cannot be listed.
         """
-        return [number for number in self._claimed(name) if self._folder.size(_place(name, number)) is not None]
+        return [number for number in self._claimed(name) if self._exists(name, number)]
 
     def get(self, reference: str) -> Manifest:
         """Read one manifest.
@@ -62,15 +66,10 @@ class ArtifactStore:
             ArtifactNotFoundError: The store has no such artifact or version.
         """
         wanted = parse_reference(reference)
-        versions = self.versions(wanted.name)
-        if not versions:
-            message = f"there is no artifact '{wanted.name}' in {self.url}"
-            raise ArtifactNotFoundError(message, remedy=guess(wanted.name, self.names(), what="artifacts"))
-        number = wanted.version or versions[-1]
-        if number not in versions:
-            message = f"artifact '{wanted.name}' has no version v{number} in {self.url}"
-            known = ", ".join(f"v{version}" for version in versions[-10:])
-            raise ArtifactNotFoundError(message, remedy=f"Its {'latest ' if versions[10:] else ''}versions: {known}.")
+        candidates = reversed(self._claimed(wanted.name)) if wanted.version is None else [wanted.version]
+        number = next((version for version in candidates if self._exists(wanted.name, version)), None)
+        if number is None:
+            raise self._not_found(wanted)
         return self._read(wanted.name, number)
 
     def publish(self, manifest: Manifest) -> Manifest:
@@ -102,6 +101,18 @@ class ArtifactStore:
             return numbered
         message = f"'{manifest.name}' got no version in {self.url}: v{first} and the {_ATTEMPTS - 1} after it are taken"
         raise ArtifactError(message, remedy="Publish again once fewer jobs write there at the same time.")
+
+    def _not_found(self, wanted: Reference) -> ArtifactNotFoundError:
+        versions = self.versions(wanted.name)
+        if not versions:
+            message = f"there is no artifact '{wanted.name}' in {self.url}"
+            return ArtifactNotFoundError(message, remedy=guess(wanted.name, self.names(), what="artifacts"))
+        message = f"artifact '{wanted.name}' has no version v{wanted.version} in {self.url}"
+        shown = ", ".join(f"v{version}" for version in versions[-_SHOWN:])
+        return ArtifactNotFoundError(message, remedy=f"Its {'latest ' if versions[_SHOWN:] else ''}versions: {shown}.")
+
+    def _exists(self, name: str, number: int) -> bool:
+        return self._folder.size(_place(name, number)) is not None
 
     def _claimed(self, name: str) -> list[int]:
         folders = self._folder.subfolders(check_name(name))

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from nemo_runspec.errors import ConfigError, Location, UsageError
+from nemo_runspec.job_folder import JOB_DIR_VARIABLE, JOB_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-JOB_DIR_VARIABLE = "NEMO_RUNSPEC_JOB_DIR"
 STORE_VARIABLE = "NEMOTRON_ARTIFACTS"
-JOB_FILE = "job.yaml"
 
 
 class _Loader(yaml.SafeLoader):
@@ -154,8 +153,12 @@ def _unresolved(path: Path) -> Iterator[tuple[str, int]]:
     """Find the values that hold `${`, as dotted keys with lines from 1."""
     root = yaml.compose(path.read_text(encoding="utf-8"), _Loader)
     todo: list[tuple[str, yaml.Node]] = [("", root)] if root is not None else []
+    seen: set[int] = set()
     while todo:
         key, node = todo.pop()
+        if id(node) in seen:
+            continue  # an alias of what was looked at, or of what holds it
+        seen.add(id(node))
         if isinstance(node, yaml.ScalarNode) and "${" in node.value:
             yield key, node.start_mark.line + 1
         elif isinstance(node, yaml.MappingNode):

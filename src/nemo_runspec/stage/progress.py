@@ -13,19 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _THOUSAND = 1000
+# From here on, three figures round up to the next suffix.
+_ROUNDS_UP = 999.5
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _WINDOW_LINES = 16
+_SHOWS_IN_THREE_DECIMALS = 0.01
 
 
 def human_count(value: float) -> str:
-    """Give a count with three figures: `999`, `11.2k`, `1.50M`, `3.40B`."""
-    for suffix in ("", "k", "M", "B", "T"):
-        if abs(value) < _THOUSAND or suffix == "T":
-            break
+    """Give a count with three figures: `999`, `11.2k`, `1.5M`, `3.42B`."""
+    for suffix in ("", "k", "M", "B"):
+        if abs(value) < _ROUNDS_UP:
+            return f"{value:.3g}{suffix}"
         value /= _THOUSAND
-    return _three_figures(value) + suffix
+    return f"{value:.3g}T"
 
 
 def human_seconds(seconds: float) -> str:
@@ -132,7 +135,7 @@ class Progress:
         rate = (now.step - since.step) / seconds
         if rate <= 0:
             return []
-        return [f"{human_count(rate)} {self._unit}/s" if rate >= 1 else f"{_three_figures(1 / rate)} s/{self._unit}"]
+        return [f"{human_count(rate)} {self._unit}/s" if rate >= 1 else f"{human_count(1 / rate)} s/{self._unit}"]
 
     def _left(self, since: _Sample, now: _Sample) -> list[str]:
         steps = now.step - since.step
@@ -141,18 +144,13 @@ class Progress:
         return [f"{human_seconds((now.seconds - since.seconds) / steps * (self._total - now.step))} left"]
 
 
-def _three_figures(value: float) -> str:
-    if value == int(value) and abs(value) < _THOUSAND:
-        return str(int(value))
-    decimals = max(0, 2 - int(math.log10(max(abs(value), 1))))
-    return f"{value:.{decimals}f}"
-
-
 def _number(value: float) -> str:
     """Give a measured value: `4.812`, `3e-06`, `12.3k`."""
+    if not math.isfinite(value):
+        return str(float(value))
     if isinstance(value, int) or abs(value) >= _THOUSAND:
         return human_count(value)
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"  # noqa: PLR2004 three decimals show less below
+    return f"{value:.3f}" if value == 0 or abs(value) >= _SHOWS_IN_THREE_DECIMALS else f"{value:.3g}"
 
 
 def say(line: str) -> None:

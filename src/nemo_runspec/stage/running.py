@@ -20,6 +20,7 @@ from nemo_runspec.artifacts import (
     ArtifactStore,
     Manifest,
     Producer,
+    check_name,
     digest,
     list_files,
     missing_files,
@@ -28,15 +29,8 @@ from nemo_runspec.artifacts import (
     write_manifest,
 )
 from nemo_runspec.errors import ConfigError, Location, NemotronError
-from nemo_runspec.stage.given import (
-    JOB_DIR_VARIABLE,
-    JobFacts,
-    artifact_name,
-    load_config,
-    load_job,
-    split_arguments,
-    whole_number,
-)
+from nemo_runspec.job_folder import ERROR_FILE, JOB_DIR_VARIABLE, RESULT_FILE
+from nemo_runspec.stage.given import JobFacts, artifact_name, load_config, load_job, split_arguments, whole_number
 from nemo_runspec.stage.parent import die_with_parent
 from nemo_runspec.stage.progress import Progress, say
 from nemo_runspec.stage.result import StageResult
@@ -45,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 DISTRIBUTION = "nemotron"
-RESULT_FILE = "result.json"
-ERROR_FILE = "error.json"
 _FINGERPRINT_LENGTH = 12
 # Where a stage's files go and what they are called does not change what is in them.
 _PLACE_KEYS = frozenset({"output_dir", "artifact"})
@@ -129,13 +121,17 @@ class Stage:
 
         The fingerprint covers the configuration without `output_dir` and `artifact`, the identity, and the version of
         the installed package. So the same run finds its checkpoints again, and any other run gets a folder of its own.
+        What `publish` will need is checked here, before any work is done.
 
         Args:
             identity: What else the result depends on, such as the digest of an input file.
 
         Raises:
-            ConfigError: `output_dir` is missing or is no local path.
+            ConfigError: `output_dir` is missing or is no local path, or `artifact.name` is missing.
+            ArtifactError: The artifact's name is none, or the store's driver is not installed.
         """
+        check_name(self._required_artifact_name())
+        ArtifactStore(self.job.root)
         output_dir = self.config.get("output_dir")
         if not isinstance(output_dir, str) or not output_dir or "://" in output_dir:
             message = f"output_dir is {output_dir!r}, which is not a local path"
@@ -247,7 +243,7 @@ class Stage:
                 "name": self.name,
                 "artifact": registered.reference,
                 "path": registered.path,
-                **registered.result,
+                **manifest.result,
                 "reused": reused,
             }
             replace_file(self.job.folder / RESULT_FILE, _json_bytes(result))
