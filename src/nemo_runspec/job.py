@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Job:
         artifact_root: The artifact store's URL.
         inputs: Artifacts that the configuration read, `key -> name:vN`.
         missing: `reference -> error` for each artifact that the store lacks; not empty only when the caller allowed it.
+        unset_secrets: Secrets that the profile wants from the submitter's environment and that are not set there.
         job_dir: The job's own folder; not made yet.
         command: The command to run, as arguments.
         env: The job's variables.
@@ -59,6 +61,7 @@ class Job:
     artifact_root: str
     inputs: Mapping[str, str]
     missing: Mapping[str, ArtifactNotFoundError]
+    unset_secrets: tuple[str, ...]
     job_dir: Path
     command: tuple[str, ...]
     env: tuple[EnvVar, ...]
@@ -105,6 +108,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
         artifact_root=artifact_root,
         inputs=resolution.inputs,
         missing=resolution.missing or {},
+        unset_secrets=tuple(name for name in profile.secret_names if not os.environ.get(name)),
         job_dir=job_dir,
         command=compose_command(spec, profile, config=job_dir / TRAIN_FILE, passthrough=request.passthrough),
         env=env,
@@ -151,7 +155,7 @@ def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthroug
         SpecError: `launch = "torchrun"` with a `cmd` that does not start with `python`.
     """
     template = shlex.split(spec.run.cmd or DEFAULT_COMMAND)
-    words = [word.format(script=spec.script_path, config=config) for word in template]
+    words = [word.replace("{script}", str(spec.script_path)).replace("{config}", str(config)) for word in template]
     if words[0] in {"python", "python3"}:
         launcher = [sys.executable]
         if spec.run.launch == "torchrun":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nemo_runspec.env import EnvFile, Profile, TableField
     from nemo_runspec.spec import Runspec
 
+RUN_SECTION = "run"
 PROFILE_SECTION = "run.env"
 COMMAND_LINE = "command line"
 FREE_KEYS = frozenset({"run.wandb.project", "run.wandb.entity", "run.artifacts.root"})
@@ -108,10 +109,13 @@ def parse_config(request: RecipeConfig, spec: Runspec) -> MergedConfig:
     """
     path = find_config(spec, request.config)
     tree = load_yaml(path)
-    run = tree.setdefault("run", {})
-    if not isinstance(run, DictConfig) or not isinstance(run.setdefault("env", {}), DictConfig):
-        message = "'run' and 'run.env' are mappings"
-        raise ConfigError(message, where=Location(path), remedy="Write them as key: value lines.")
+    for section in (RUN_SECTION, PROFILE_SECTION):
+        value = OmegaConf.select(tree, section)
+        if value is None:
+            put(tree, section, {})
+        elif not isinstance(value, DictConfig):
+            message = f"'{section}' is a mapping of keys to values"
+            raise ConfigError(message, where=Location(path), remedy="Write it as key: value lines.")
     return MergedConfig(tree, path, MappingProxyType({}))
 
 
@@ -148,6 +152,7 @@ def build_job_config(
     free_keys = FREE_KEYS | {f"{PROFILE_SECTION}.{name}" for name in fields}
     for written in overrides:
         override = _with_own_name(written, fields)
+        _check_profile_key(override, profile, tree)
         apply_override(tree, override, free_keys=free_keys, path=config.path)
         inside = f"{override.key}."
         origins = {key: origin for key, origin in origins.items() if not key.startswith(inside)}
@@ -163,3 +168,10 @@ def _own_name(key: str, fields: Mapping[str, TableField]) -> str:
 def _with_own_name(override: Override, fields: Mapping[str, TableField]) -> Override:
     section, _, key = override.key.rpartition(".")
     return replace(override, key=f"{section}.{_own_name(key, fields)}") if section == PROFILE_SECTION else override
+
+
+def _check_profile_key(override: Override, profile: Profile, tree: DictConfig) -> None:
+    section, _, key = override.key.rpartition(".")
+    if section == PROFILE_SECTION and key not in known_keys(type(profile)) and key not in tree.run.env:
+        message = f"override '{override}': {profile.noun()} has no key '{key}'"
+        raise ConfigError(message, remedy=profile.explain_unknown(key))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -107,14 +106,19 @@ def run_detached(job: Job) -> Submission:
     write_job(job)
     script = write_launch_script(job)
     env = {**os.environ, **{variable.name: variable.value for variable in job.env}}
-    processes = str(processes_per_node(job.profile))
-    with (job.job_dir / CLIENT_LOG_FILE).open("ab") as log:
-        client = subprocess.Popen(
-            [sys.executable, "-m", "nemo_runspec.submit.detached", job.spec.name, str(script), processes],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return Submission(job.job_dir, client.pid)
+    module = "nemo_runspec.submit.detached"
+    command = [sys.executable, "-m", module, job.spec.name, str(script), str(processes_per_node(job.profile))]
+    log = str(job.job_dir / CLIENT_LOG_FILE)
+    # Not subprocess: it takes a child that is still running at our end for a mistake.
+    pid = os.posix_spawn(
+        sys.executable,
+        command,
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    return Submission(job.job_dir, pid)

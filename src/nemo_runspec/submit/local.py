@@ -58,7 +58,7 @@ def run_process(command: Sequence[str], *, env: Mapping[str, str], log: BinaryIO
     """
     # A group of its own, so that a signal reaches launcher and ranks together and exactly once; tied to us, so
     # that nothing is left running when we are killed.
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         env=dict(env),
         cwd=cwd,
@@ -67,17 +67,16 @@ def run_process(command: Sequence[str], *, env: Mapping[str, str], log: BinaryIO
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, and no thread of ours runs yet
-    )
-    stdout = process.stdout
-    if stdout is None:  # pragma: no cover - PIPE was asked for
-        return process.wait()
-    copier = threading.Thread(target=_copy, args=(stdout, log), daemon=True)
-    copier.start()
-    with signals_passed_on(partial(signal_group, process.pid)):
-        code = process.wait()
-    # A finished job leaves nothing behind.
-    signal_group(process.pid, signal.SIGTERM)
-    copier.join(timeout=GRACE_S)
+    ) as process:
+        copier = threading.Thread(target=_copy, args=(process.stdout, log), daemon=True)
+        copier.start()
+        with signals_passed_on(partial(signal_group, process.pid)):
+            code = process.wait()
+        # A finished job leaves nothing behind; what it leaves would also keep its output open.
+        signal_group(process.pid, signal.SIGTERM)
+        copier.join(timeout=GRACE_S)
+        signal_group(process.pid, signal.SIGKILL)
+        copier.join()
     return code
 
 

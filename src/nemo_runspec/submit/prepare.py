@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.config.save import save_configs, write_private
-from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError
+from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError, ProfileError
 from nemo_runspec.job_folder import ERROR_FILE, EXIT_CODE_FILE, LAUNCH_FILE, LOG_FILE, PID_FILE
 from nemo_runspec.provenance import collect
 
@@ -50,7 +50,17 @@ def job_record(job: Job) -> dict[str, Any]:
 
 
 def write_job(job: Job) -> None:
-    """Make the job folder (mode 0700) with `job.yaml` and `train.yaml`."""
+    """Make the job folder (mode 0700) with `job.yaml` and `train.yaml`.
+
+    Raises:
+        ProfileError: A secret that the profile names is not set in the submitter's environment.
+    """
+    if job.unset_secrets:
+        names = ", ".join(job.unset_secrets)
+        message = f"profile '{job.profile.name}' takes {names} from your environment, where it is not set"
+        raise ProfileError(
+            message, where=job.profile.where("secrets"), remedy="Export it, or take it out of `secrets`."
+        )
     save_configs(job_record(job), job.train_config, job.job_dir)
 
 

@@ -23,7 +23,7 @@ from nemo_runspec.recipe_typer import (
 app = typer.Typer(add_completion=False, context_settings=HELP_SETTINGS)
 
 ScriptArgument = Annotated[
-    Path, typer.Argument(metavar="SCRIPT", help="A Python script with a [tool.runspec] block.", show_default=False)
+    Path, typer.Argument(metavar="SCRIPT", help="A Python script with a runspec block.", show_default=False)
 ]
 
 

@@ -58,10 +58,12 @@ def _print_job(job: Job) -> None:
     _heading("environment", "added to yours")
     for name, entry in description["env"].items():
         typer.echo(f"{INDENT}{name}={entry['value']}" + typer.style(f"   # {entry['origin']}", fg="cyan"))
-    if job.missing:
+    problems = [error.message for error in job.missing.values()]
+    problems += [f"{name} is not set in your environment" for name in job.unset_secrets]
+    if problems:
         _heading("not there yet", "the job would stop here")
-        for error in job.missing.values():
-            typer.secho(f"{INDENT}{error.message}", fg="yellow")
+        for problem in problems:
+            typer.secho(f"{INDENT}{problem}", fg="yellow")
     typer.echo("\nDry run: nothing was started.")
 
 

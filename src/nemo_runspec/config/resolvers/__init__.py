@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from nemo_runspec.config.resolvers import art, mul, workspace
 from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, Location, NemotronError
@@ -64,13 +64,17 @@ def resolve(tree: DictConfig, resolution: Resolution, *, path: Path) -> dict[str
     try:
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        cause = error.__cause__ or error.__context__
-        if isinstance(error, InterpolationResolutionError) and isinstance(cause, NemotronError):
-            raise cause from None
-        raise _config_error(error, path) from error
+        raise _root_error(error) or _config_error(error, path) from None
     finally:
         art.CURRENT.reset(token)
     return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def _root_error(error: BaseException | None) -> NemotronError | None:
+    """Give the error of ours that a resolver raised, which OmegaConf wraps in errors of its own."""
+    while error is not None and not isinstance(error, NemotronError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _config_error(error: OmegaConfBaseException, path: Path) -> ConfigError:

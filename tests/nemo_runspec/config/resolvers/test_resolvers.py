@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from nemo_runspec.artifacts import ArtifactStore, Manifest, Producer
+from nemo_runspec.config.resolvers import Resolution, resolve
+from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, ConfigError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    store = ArtifactStore(tmp_path / "store")
+    for path in ("/data/a", "/data/b"):
+        store.publish(
+            Manifest(name="corpus", type="data", path=path, metadata={"tokens": 7}, producer=Producer(name="test"))
+        )
+    return store
+
+
+def _resolve(
+    store: ArtifactStore, config: dict[str, Any], missing: dict[str, ArtifactNotFoundError] | None = None
+) -> tuple[dict[str, Any], Resolution]:
+    tree = OmegaConf.create(config)
+    assert isinstance(tree, DictConfig)
+    resolution = Resolution(store, missing=missing)
+    return resolve(tree, resolution, path=Path("config.yaml")), resolution
+
+
+def test_art_gives_fields_of_the_named_artifact(store: ArtifactStore) -> None:
+    config = {
+        "run": {"data": "corpus:latest"},
+        "path": "${art:data,path}",
+        "n": "${art:data,tokens}",
+        "p": "${art:data}",
+    }
+    plain, resolution = _resolve(store, config)
+    assert (plain["path"], plain["n"], plain["p"]) == ("/data/b", 7, "/data/b")
+    assert resolution.inputs == {"data": "corpus:v2"}
+
+
+def test_art_takes_a_version(store: ArtifactStore) -> None:
+    plain, _ = _resolve(store, {"run": {"data": "corpus:v1"}, "path": "${art:data,path}"})
+    assert plain["path"] == "/data/a"
+
+
+def test_a_missing_artifact_is_told_with_the_nearest_name(store: ArtifactStore) -> None:
+    config = {"run": {"data": "corpsu"}, "path": "${art:data,path}"}
+    with pytest.raises(ArtifactNotFoundError, match="no artifact 'corpsu'") as error:
+        _resolve(store, config)
+    assert "Did you mean 'corpus'?" in str(error.value)
+    plain, resolution = _resolve(store, config, missing={})
+    assert plain["path"] == "<corpsu path>"
+    assert list(resolution.missing or ()) == ["corpsu"]
+
+
+def test_an_unknown_field_names_the_known_ones(store: ArtifactStore) -> None:
+    with pytest.raises(ArtifactError, match="tokenz") as error:
+        _resolve(store, {"run": {"data": "corpus"}, "n": "${art:data,tokenz}"})
+    assert "tokens" in str(error.value)
+
+
+def test_art_needs_an_entry_of_run(store: ArtifactStore) -> None:
+    with pytest.raises(ConfigError, match=r"reads 'run.dta'") as error:
+        _resolve(store, {"run": {"data": "corpus"}, "n": "${art:dta,path}"})
+    assert "Did you mean 'data'?" in str(error.value)
+
+
+def test_mul(store: ArtifactStore) -> None:
+    plain, _ = _resolve(store, {"a": 3, "b": "${mul:${a},2,0.5}", "c": "${mul:${a},4}"})
+    assert (plain["b"], plain["c"]) == (3.0, 12)
+    with pytest.raises(ConfigError, match="takes numbers"):
+        _resolve(store, {"b": "${mul:2,x}"})
+
+
+def test_workspace(store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _resolve(store, {"p": "${workspace:}/x"})[0]["p"] == f"{tmp_path}/output/x"
+    for value, expected in (("/ws", "/ws"), ("rel", f"{tmp_path}/rel"), ("s3://b/ws", "s3://b/ws")):
+        config = {"run": {"env": {"workspace": value}}, "p": "${workspace:}"}
+        assert _resolve(store, config)[0]["p"] == expected
+
+
+def test_a_mandatory_value_says_how_to_give_it(store: ArtifactStore) -> None:
+    with pytest.raises(ConfigError, match=r"'data.blend' has no value") as error:
+        _resolve(store, {"data": {"blend": "???"}})
+    assert "data.blend=VALUE" in str(error.value)
+
+
+def test_a_broken_interpolation_names_its_key(store: ArtifactStore) -> None:
+    with pytest.raises(ConfigError, match=r"'a.b'"):
+        _resolve(store, {"a": {"b": "${nowhere}"}})

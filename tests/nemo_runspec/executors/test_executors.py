@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import nemo_runspec
+from nemo_runspec.env import EXECUTORS, LocalProfile, load_env_profile
+from nemo_runspec.errors import ProfileError
+from nemo_runspec.execution import create_executor, create_local_executor, get_executor_type, get_startup_commands
+from nemo_runspec.executors import FACTORIES
+from tests.nemo_runspec.recipes import write_env_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENV = """
+[here]
+executor = "local"
+nproc_per_node = 2
+env_vars = { MSG = "a b", MY_TOKEN = "canary" }
+startup_commands = ["echo hi"]
+
+[cluster]
+executor = "slurm"
+account = "a"
+"""
+
+
+def test_every_factory_is_of_a_known_executor() -> None:
+    assert set(FACTORIES) <= set(EXECUTORS)
+
+
+def test_a_profile_becomes_a_nemo_run_executor(tmp_path: Path) -> None:
+    profile = load_env_profile("here", write_env_file(tmp_path, ENV))
+    executor = create_executor(profile, {"OTHER": "1"})
+    assert type(executor).__name__ == "LocalExecutor"
+    assert executor.nproc_per_node() == 2
+    assert executor.env_vars == {"OTHER": "1", "MSG": "a b"}
+    assert isinstance(profile, LocalProfile)
+    assert create_local_executor(profile).env_vars == {"MSG": "a b"}
+    assert (get_executor_type(profile), get_startup_commands(profile)) == ("local", ["echo hi"])
+
+
+def test_a_notebook_loads_an_executor_by_name(tmp_path: Path) -> None:
+    file = write_env_file(tmp_path, ENV)
+    executor = nemo_runspec.load_executor("here", env_file=file, nproc_per_node=3)
+    assert executor.nproc_per_node() == 3
+    assert executor.clone().nproc_per_node() == 3
+    assert list(nemo_runspec.list_profiles(file)) == ["here", "cluster"]
+
+
+def test_an_unknown_field_or_executor_is_refused(tmp_path: Path) -> None:
+    file = write_env_file(tmp_path, ENV)
+    with pytest.raises(ProfileError, match="nodez"):
+        nemo_runspec.load_executor("here", env_file=file, nodez=3)
+    with pytest.raises(ProfileError, match="cannot start jobs on") as error:
+        nemo_runspec.load_executor("cluster", env_file=file)
+    assert error.value.where is not None
+    assert error.value.where.line == 8
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = nemo_runspec.nope

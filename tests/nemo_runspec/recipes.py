@@ -1,0 +1,60 @@
+"""Small recipes for tests: a runspec script with its configurations, in a folder of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = """\
+# /// script
+# [tool.runspec]
+# schema = "1"
+# name = "test/{name}"
+# [tool.runspec.run]
+# launch = "{launch}"
+# [tool.runspec.config]
+# dir = "./config"
+# default = "default"
+# [tool.runspec.env]
+# GREETING = "hello there"
+# ///
+{body}
+"""
+
+CONFIG = """\
+run:
+  env: {nproc_per_node: 1}
+artifact: {name: thing}
+output_dir: ${workspace:}/thing
+train: {lr: 1.0e-3, max_steps: 5, shuffle: true, names: [a, b], path: null}
+"""
+
+PRINT_CONFIG = "import sys\nprint(open(sys.argv[2]).read())"
+
+
+def write_recipe(
+    folder: Path, *, name: str = "hello", launch: str = "direct", body: str = PRINT_CONFIG, config: str = CONFIG
+) -> Path:
+    """Write a recipe and give the script's path.
+
+    Args:
+        folder: Where; made when it is missing.
+        name: The recipe's name is `test/<name>`.
+        launch: The runspec's launch.
+        body: The script's code.
+        config: `config/default.yaml`.
+    """
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    script = folder / f"{name}.py"
+    script.write_text(SCRIPT.format(name=name, launch=launch, body=body), encoding="utf-8")
+    (folder / "config" / "default.yaml").write_text(config, encoding="utf-8")
+    return script
+
+
+def write_env_file(folder: Path, text: str) -> Path:
+    """Write an env.toml into a folder and give its path."""
+    path = folder / "env.toml"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nemo_runspec.context import RecipeConfig, parse_override
+from nemo_runspec.env import LocalProfile, load_env_profile
+from nemo_runspec.errors import ArtifactNotFoundError, NemotronError, ProfileError, SpecError
+from nemo_runspec.job import compile_job, compose_command, processes_per_node
+from nemo_runspec.spec import parse
+from tests.nemo_runspec.recipes import write_env_file, write_recipe
+
+
+def _request(*overrides: str, profile: str | None = None, passthrough: tuple[str, ...] = ()) -> RecipeConfig:
+    parsed = tuple(override for text in overrides if (override := parse_override(text)))
+    return RecipeConfig(profile=profile, overrides=parsed, passthrough=passthrough)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_job_is_built_and_nothing_is_written(tmp_path: Path) -> None:
+    script = write_recipe(tmp_path / "recipe")
+    before = sorted(tmp_path.rglob("*"))
+    job = compile_job(script, _request("train.lr=0.5"))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert job.train_config["train"]["lr"] == 0.5
+    assert "run" not in job.train_config
+    assert job.workspace == f"{tmp_path}/output"
+    assert job.artifact_root == f"{tmp_path}/output/artifacts"
+    assert job.job_dir.parent == tmp_path / "output" / "jobs"
+    assert {variable.name for variable in job.env} == {"NEMO_RUN_DIR", "GREETING", "NEMO_RUNSPEC_JOB_DIR"}
+
+
+def test_two_jobs_never_share_a_folder(tmp_path: Path) -> None:
+    script = write_recipe(tmp_path / "recipe")
+    assert compile_job(script, _request()).job_dir != compile_job(script, _request()).job_dir
+
+
+def test_a_direct_script_runs_with_this_python(tmp_path: Path) -> None:
+    script = write_recipe(tmp_path / "recipe")
+    job = compile_job(script, _request(passthrough=("--x", "a b")))
+    assert job.command == (sys.executable, str(script), "--config", str(job.job_dir / "train.yaml"), "--x", "a b")
+
+
+def test_torchrun_starts_the_processes_asked_for(tmp_path: Path) -> None:
+    job = compile_job(write_recipe(tmp_path / "recipe", launch="torchrun"), _request("run.env.nproc_per_node=3"))
+    assert job.command[1:3] == ("-m", "torch.distributed.run")
+    position = job.command.index("--nproc-per-node")
+    assert job.command[position + 1] == "3"
+
+
+def test_torchrun_needs_a_python_command(tmp_path: Path) -> None:
+    script = write_recipe(tmp_path / "recipe", launch="torchrun")
+    text = script.read_text(encoding="utf-8")
+    script.write_text(
+        text.replace('# launch = "torchrun"', '# launch = "torchrun"\n# cmd = "bash {script}"'), encoding="utf-8"
+    )
+    with pytest.raises(SpecError, match="does not start with 'python'"):
+        compile_job(script, _request())
+
+
+def test_a_command_template_is_filled(tmp_path: Path) -> None:
+    script = write_recipe(tmp_path / "a folder")
+    text = script.read_text(encoding="utf-8")
+    text = text.replace(
+        '# launch = "direct"', '# launch = "direct"\n# cmd = "bash -c \'run it\' {script} --c={config}"'
+    )
+    script.write_text(text, encoding="utf-8")
+    command = compose_command(parse(script), LocalProfile.default(), config=Path("/c d/t.yaml"), passthrough=())
+    assert command == ("bash", "-c", "run it", str(script), "--c=/c d/t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("nproc_per_node = 2\ngpus_per_node = 8", 2),
+        ("gpus_per_node = 8", 8),
+        ("gpus_per_node = 0", 1),
+        ("", 1),
+    ],
+)
+def test_processes_per_node(tmp_path: Path, table: str, expected: int) -> None:
+    file = write_env_file(tmp_path, f'[here]\nexecutor = "local"\n{table}\n')
+    assert processes_per_node(load_env_profile("here", file)) == expected
+
+
+def test_a_profile_and_the_command_line_make_the_effective_profile(tmp_path: Path) -> None:
+    write_env_file(tmp_path, '[here]\nexecutor = "local"\nnproc_per_node = 4\nworkspace = "/ws"\n')
+    script = write_recipe(tmp_path / "recipe")
+    assert compile_job(script, _request(profile="here")).workspace == "/ws"
+    job = compile_job(script, _request("run.env.nproc_per_node=2", "run.env.workspace=/other", profile="here"))
+    assert (processes_per_node(job.profile), job.workspace) == (2, "/other")
+    assert job.train_config["output_dir"] == "/other/thing"
+
+
+def test_keys_of_other_executors_in_a_configuration_do_not_count(tmp_path: Path) -> None:
+    script = write_recipe(tmp_path / "recipe", config="run: {env: {nproc_per_node: 2, partition: gpu, nodes: 4}}\n")
+    job = compile_job(script, _request())
+    assert processes_per_node(job.profile) == 2
+    with pytest.raises(ProfileError, match="partitoin"):
+        compile_job(write_recipe(tmp_path / "other", config="run: {env: {partitoin: gpu}}\n"), _request())
+
+
+def test_a_missing_artifact_stops_the_job_unless_it_may_be_open(tmp_path: Path) -> None:
+    config = "run: {env: {}, data: corpus}\npath: '${art:data,path}'\n"
+    script = write_recipe(tmp_path / "recipe", config=config)
+    with pytest.raises(ArtifactNotFoundError, match="no artifact 'corpus'"):
+        compile_job(script, _request())
+    assert list(compile_job(script, _request(), allow_missing=True).missing) == ["corpus"]
+
+
+def test_secrets_that_are_not_set_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_env_file(tmp_path, '[here]\nexecutor = "local"\nsecrets = ["A_TOKEN", "B_TOKEN"]\n')
+    monkeypatch.setenv("A_TOKEN", "0123456789")
+    job = compile_job(write_recipe(tmp_path / "recipe"), _request(profile="here"))
+    assert job.unset_secrets == ("B_TOKEN",)
+    assert job.redactor.text("0123456789") == "***"
+
+
+def test_every_error_is_of_the_one_tree(tmp_path: Path) -> None:
+    with pytest.raises(NemotronError) as error:
+        compile_job(tmp_path / "nope.py", _request())
+    assert error.value.exit_code == 2

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from nemo_runspec.provenance import collect, git_state, package_versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_the_state_of_a_repository_is_told(tmp_path: Path) -> None:
+    _git(tmp_path, "init", "-q", "-b", "trunk")
+    (tmp_path / "a.py").write_text("1", encoding="utf-8")
+    assert git_state(tmp_path) is None
+    _git(tmp_path, "add", "a.py")
+    _git(tmp_path, "commit", "-q", "-m", "first")
+    clean = git_state(tmp_path)
+    assert clean is not None
+    assert (len(clean["commit"]), clean["branch"], clean["dirty"]) == (40, "trunk", [])
+    (tmp_path / "a.py").write_text("2", encoding="utf-8")
+    (tmp_path / "new.py").write_text("3", encoding="utf-8")
+    dirty = git_state(tmp_path)
+    assert dirty is not None
+    assert dirty["dirty"] == ["a.py", "new.py"]
+
+
+def test_without_git_there_is_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(tmp_path) is None
+
+
+def test_the_record_tells_what_a_job_was_made_from(tmp_path: Path) -> None:
+    record = collect(tmp_path, argv=("nemotron", "x"), overrides=("a=1",), profile={"name": "local"})
+    assert (record["argv"], record["dotlist"], record["profile"]) == (["nemotron", "x"], ["a=1"], {"name": "local"})
+    assert record["packages"] == package_versions()
+    assert record["packages"]["nemo_run"]
+    assert record["created_at"].endswith("+00:00")
