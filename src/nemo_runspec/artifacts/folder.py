@@ -38,7 +38,8 @@ def storage_errors(url: str, doing: str, *, let: type[OSError] | tuple[()] = ())
     except Exception as error:
         # Drivers of fsspec raise error types of their own (botocore's, aiohttp's) beside OSError, and cannot be
         # imported to be named here.
-        message = f"cannot {doing} {url}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        message = f"cannot {doing} {url}: {reason}"
         raise ArtifactError(message, remedy=_CHECK) from error
 
 
