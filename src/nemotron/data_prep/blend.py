@@ -1,0 +1,271 @@
+"""A user's own data: a data-blend file names JSONL or Parquet sources and how much each of them counts.
+
+```json
+{"datasets": [{"name": "docs", "path": "docs.jsonl", "weight": 2.0, "text_field": "text"}]}
+```
+
+`path` is a file or a folder of files, relative to the blend file. `weight` is the share of the training samples, one
+by default. `text_field` names the field with a document's text (pretraining), `messages` the one with a conversation
+(SFT). Keys that start with `_` are comments. All rows are read and checked before anything is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nemo_runspec.errors import DataError, Location, guess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_WEIGHT = "weight"
+_KEYS = ("name", "path", _WEIGHT, "text_field", "messages")
+_JSON_LINES = (".jsonl", ".json")
+_PARQUET = (".parquet", ".pq")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One data set of a blend.
+
+    Args:
+        name: What its files are called.
+        files: The files it consists of, sorted.
+        weight: Its share of the training samples, against the other sources' weights.
+        text_field: The field that holds a document's text.
+        messages: The field that holds a conversation.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    weight: float
+    text_field: str
+    messages: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record, and where it was found.
+
+    Args:
+        values: Its fields.
+        path: The file.
+        number: Its line (JSONL) or row (Parquet), from 1.
+    """
+
+    values: Mapping[str, object]
+    path: Path
+    number: int
+
+    def error(self, message: str, remedy: str) -> DataError:
+        """Give an error that points at this record."""
+        if self.path.suffix in _PARQUET:
+            return DataError(f"row {self.number}: {message}", where=Location(self.path), remedy=remedy)
+        return DataError(message, where=Location(self.path, self.number), remedy=remedy)
+
+    def text(self, field: str) -> str:
+        """Give the text in a field.
+
+        Raises:
+            DataError: There is no such field, or it holds something else.
+        """
+        value = self.get(field)
+        if not isinstance(value, str):
+            message = f"the field '{field}' holds {_kind(value)}, not text"
+            raise self.error(message, "Give the field with the text as 'text_field' in the data blend.")
+        return value
+
+    def get(self, field: str) -> object:
+        """Give the value of a field.
+
+        Raises:
+            DataError: There is no such field.
+        """
+        if field not in self.values:
+            message = f"the record has no field '{field}'"
+            raise self.error(message, guess(field, self.values, what="fields of this record"))
+        return self.values[field]
+
+
+def load_blend(path: Path) -> tuple[Source, ...]:
+    """Read and check a data-blend file.
+
+    Args:
+        path: The JSON file.
+
+    Raises:
+        DataError: The file or a file it names is missing or empty, or something in it is unknown or mistyped.
+    """
+    text = _read(path).decode("utf-8", errors="replace")
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        message = f"the data blend is not JSON: {error.msg}"
+        raise DataError(message, where=Location(path, error.lineno), remedy="Correct this line.") from error
+    blend = _BlendFile(path, text)
+    datasets = document.get("datasets") if isinstance(document, dict) else None
+    if not isinstance(datasets, list) or not datasets:
+        message = "the data blend has no list 'datasets'"
+        raise DataError(message, where=Location(path), remedy='Write {"datasets": [{"name": ..., "path": ...}]}.')
+    blend.refuse_unknown(document, ("datasets",))
+    sources = tuple(blend.source(entry) for entry in datasets)
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            message = f"two data sets are called '{name}'"
+            raise blend.error(name, message, "Give each its own name.")
+    return sources
+
+
+def blend_identity(path: Path, sources: tuple[Source, ...]) -> str:
+    """Give a text that changes when the blend or the content of one of its files does.
+
+    Args:
+        path: The blend file.
+        sources: What it names.
+    """
+    digest = hashlib.sha256(path.read_bytes())
+    for source in sources:
+        for file in source.files:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def read_rows(source: Source) -> list[Row]:
+    """Read all records of a source.
+
+    Args:
+        source: One data set of a blend.
+
+    Raises:
+        DataError: A file is empty or unreadable, or a line is not a JSON object.
+    """
+    rows: list[Row] = []
+    for path in source.files:
+        found = list(_parquet_rows(path) if path.suffix in _PARQUET else _json_rows(path))
+        if not found:
+            message = "the data file is empty"
+            raise DataError(message, where=Location(path), remedy="Add records, or take the file out of the blend.")
+        rows.extend(found)
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _BlendFile:
+    path: Path
+    text: str
+
+    def error(self, token: object, message: str, remedy: str) -> DataError:
+        """Point at the first line that holds the token as a JSON value or key."""
+        needle = json.dumps(token, ensure_ascii=False)
+        lines = (number for number, line in enumerate(self.text.splitlines(), 1) if needle in line)
+        return DataError(message, where=Location(self.path, next(lines, None)), remedy=remedy)
+
+    def refuse_unknown(self, table: Mapping[str, object], known: tuple[str, ...]) -> None:
+        for key in table:
+            if key not in known and not key.startswith("_"):
+                message = f"the data blend has an unknown key '{key}'"
+                raise self.error(key, message, guess(key, known, what="keys"))
+
+    def source(self, entry: object) -> Source:
+        if not isinstance(entry, dict):
+            message = f"an entry of 'datasets' is {_kind(entry)}, not an object"
+            raise self.error(entry, message, 'Write {"name": ..., "path": ...}.')
+        self.refuse_unknown(entry, _KEYS)
+        values = {"weight": 1.0, "text_field": "text", "messages": "messages", **entry}
+        texts = {key: self._text(values, key) for key in ("name", "path", "text_field", "messages")}
+        weight = values["weight"]
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
+            message = f"the weight of '{texts['name']}' is {weight!r}"
+            remedy = "It must be a number above zero; leave the data set out instead."
+            raise self.error(_WEIGHT, message, remedy)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", texts["name"]):
+            raise self.error(texts["name"], f"'{texts['name']}' is no name", "Use letters, digits, '.', '_' and '-'.")
+        files = self._files(texts["path"])
+        return Source(texts["name"], files, float(weight), texts["text_field"], texts["messages"])
+
+    def _text(self, values: Mapping[str, object], key: str) -> str:
+        value = values.get(key)
+        if isinstance(value, str) and value:
+            return value
+        message = f"the key '{key}' of a data set is {_kind(value)}" if key in values else f"a data set has no '{key}'"
+        raise self.error(key, message, f"Give '{key}' as text.")
+
+    def _files(self, written: str) -> tuple[Path, ...]:
+        if "://" in written:
+            message = f"'{written}' is a remote path, and this stage reads local files"
+            raise self.error(written, message, "Download it first, and name the folder.")
+        path = self.path.parent / Path(written).expanduser()
+        if path.is_dir():
+            files = tuple(sorted(item for item in path.iterdir() if item.suffix in (*_JSON_LINES, *_PARQUET)))
+            if not files:
+                message = f"the folder '{path}' holds no .jsonl, .json or .parquet file"
+                raise self.error(written, message, "Name a folder with data files.")
+            return files
+        if not path.is_file():
+            message = f"the data file '{path}' does not exist"
+            raise self.error(written, message, "Correct 'path'; it is relative to the data blend.")
+        if path.suffix not in (*_JSON_LINES, *_PARQUET):
+            message = f"'{path.name}' is neither JSONL nor Parquet"
+            raise self.error(written, message, "Name a .jsonl, .json or .parquet file.")
+        return (path,)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"the data blend cannot be read: {error.strerror or error}"
+        raise DataError(message, where=Location(path), remedy="Correct the config entry 'blend'.") from error
+    if not content.strip():
+        message = "the data blend is empty"
+        raise DataError(message, where=Location(path), remedy='Write {"datasets": [{"name": ..., "path": ...}]}.')
+    return content
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                message = f"the line is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else error}"
+                remedy = "Write one JSON object on each line."
+                raise DataError(message, where=Location(path, number), remedy=remedy) from error
+            if not isinstance(value, dict):
+                message = f"the line holds {_kind(value)}, not an object"
+                remedy = 'Write one JSON object on each line, such as {"text": "..."}.'
+                raise DataError(message, where=Location(path, number), remedy=remedy)
+            yield Row(value, path, number)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches():
+                for value in batch.to_pylist():
+                    number += 1
+                    yield Row(value, path, number)
+    except (pa.ArrowException, OSError) as error:
+        message = f"the file is not readable Parquet: {str(error).splitlines()[0]}"
+        raise DataError(message, where=Location(path), remedy="Write it again, or use JSONL.") from error
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)

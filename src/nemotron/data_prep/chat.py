@@ -1,0 +1,155 @@
+"""Conversations -> token ids and a loss mask, through the tokenizer's own chat template.
+
+The template is rendered with a marker in the place of each content. What the template says is encoded as markup, what
+a message says as plain text: a message that quotes `<|im_end|>` does not end its turn.
+
+The text of a message is what its turn adds to the rendering of the turns before it. The header of an assistant's turn
+belongs to the turn before, as the model is given it; so the mask covers what the model has to say, and the end of its
+turn.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from nemo_runspec.errors import DataError, Location
+from nemotron.data_prep.packing import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nemotron.data_prep.blend import Row
+    from nemotron.data_prep.tokenizer import TextTokenizer
+
+Message = dict[str, str]
+
+ROLES = ("system", "user", "assistant", "tool")
+# Private-use characters: no text is expected to hold them, and one that does is refused.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_MARKER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+
+
+class ChatEncoder:
+    """Renders and encodes conversations.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+
+    Raises:
+        DataError: It has none.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        """Compile the template."""
+        if tokenizer.chat_template is None:
+            message = "the tokenizer has no chat template"
+            remedy = "Take the tokenizer of a chat model, or add chat_template.jinja to the folder."
+            raise DataError(message, where=Location(tokenizer.folder), remedy=remedy)
+        self._tokenizer = tokenizer
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _refuse
+        self._template = environment.from_string(tokenizer.chat_template)
+        self._markup: dict[str, list[int]] = {}
+
+    def encode(self, messages: Sequence[Message]) -> Sample:
+        """Encode one conversation for training.
+
+        Args:
+            messages: Its turns, each with `role` and `content`.
+
+        Raises:
+            DataError: The template refuses it, or does not render turn after turn.
+        """
+        marked = [{**message, "content": f"{_OPEN}{index}{_CLOSE}"} for index, message in enumerate(messages)]
+        contents = [message["content"] for message in messages]
+        whole = self._render(marked, generate=False)
+        ids: list[int] = []
+        trained: list[int] = []
+        start = 0
+        for index, message in enumerate(messages):
+            answered = index + 1 < len(messages) and messages[index + 1]["role"] == "assistant"
+            rendered = self._render(marked[: index + 1], generate=answered and message["role"] != "assistant")
+            if not whole.startswith(rendered):
+                text = "the chat template does not render this conversation turn after turn"
+                raise DataError(text, remedy="Take a template whose text for a turn does not depend on later turns.")
+            piece = self._encode_piece(whole[start : len(rendered)], contents)
+            ids += piece
+            trained += [int(message["role"] == "assistant")] * len(piece)
+            start = len(rendered)
+        mask = np.asarray([*trained[1:], 0], dtype=np.uint8)
+        return Sample(np.asarray(ids, dtype=np.int32), mask)
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Encode a conversation up to where the assistant begins to speak.
+
+        Args:
+            messages: Its turns.
+        """
+        marked = [{**message, "content": f"{_OPEN}{index}{_CLOSE}"} for index, message in enumerate(messages)]
+        contents = [message["content"] for message in messages]
+        return self._encode_piece(self._render(marked, generate=True), contents)
+
+    def _render(self, messages: Sequence[Mapping[str, str]], *, generate: bool) -> str:
+        try:
+            return self._template.render(messages=messages, add_generation_prompt=generate, tools=None)
+        except TemplateError as error:
+            message = f"the chat template refuses the conversation: {error}"
+            raise DataError(message, remedy="Correct the order and the roles of its turns.") from error
+
+    def _encode_piece(self, piece: str, contents: Sequence[str]) -> list[int]:
+        ids: list[int] = []
+        # The pattern's group makes every second part the number of a message.
+        for position, part in enumerate(_MARKER.split(piece)):
+            if position % 2:
+                ids += next(self._tokenizer.encode_texts([contents[int(part)]])).tolist()
+            elif part:
+                if part not in self._markup:
+                    self._markup[part] = self._tokenizer.encode_markup(part)
+                ids += self._markup[part]
+        return ids
+
+
+def read_messages(row: Row, field: str) -> list[Message]:
+    """Give the conversation in a record.
+
+    Args:
+        row: The record.
+        field: Its field with the list of turns.
+
+    Raises:
+        DataError: There is no such field, or it is not a list of turns with a known role and a text.
+    """
+    turns = row.get(field)
+    if not isinstance(turns, list) or not turns:
+        message = f"the field '{field}' is not a list of messages"
+        raise row.error(message, 'Write [{"role": "user", "content": "..."}, ...].')
+    return [_read_turn(row, number, turn) for number, turn in enumerate(turns, 1)]
+
+
+def _read_turn(row: Row, number: int, turn: Any) -> Message:  # noqa: ANN401 whatever JSON holds
+    role = turn.get("role") if isinstance(turn, dict) else None
+    content = turn.get("content") if isinstance(turn, dict) else None
+    if role not in ROLES:
+        message = f"message {number} has the role {role!r}"
+        raise row.error(message, f"Known roles: {', '.join(ROLES)}.")
+    if not isinstance(content, str):
+        message = f"message {number} has no text as 'content'"
+        raise row.error(message, 'Write {"role": "user", "content": "..."}.')
+    if _OPEN in content or _CLOSE in content:
+        message = f"message {number} holds the private-use character U+E000 or U+E001"
+        raise row.error(message, "Remove it.")
+    # Parquet gives every turn the keys of all turns, with null where one lacks them.
+    others = sorted(key for key, value in turn.items() if key not in ("role", "content") and value is not None)
+    if others:
+        message = f"message {number} has the key '{others[0]}', which is not supported"
+        raise row.error(message, "Leave it out, or put it into 'content' as the template would write it.")
+    return {"role": str(role), "content": content}
+
+
+def _refuse(message: str) -> str:
+    raise TemplateError(message)

@@ -1,0 +1,22 @@
+# /// script
+# [tool.runspec]
+# schema = "1"
+# name = "nano3/data_prep/rl"
+# setup = "pip install 'nemotron[tiny]'"
+# [tool.runspec.run]
+# launch = "direct"
+# cmd = "python {script} --config {config}"
+# [tool.runspec.config]
+# dir = "./config/data_prep"
+# default = "default"
+# [tool.runspec.resources]
+# nodes = 1
+# gpus_per_node = 0
+# ///
+"""Turn prompts into training and validation files; the work is in `nemotron.data_prep.rl`."""
+
+from nemo_runspec.stage import run_stage
+from nemotron.data_prep.rl import prepare
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(prepare))

@@ -1,0 +1,22 @@
+# /// script
+# [tool.runspec]
+# schema = "1"
+# name = "nano3/data_prep/sft"
+# setup = "pip install 'nemotron[tiny]'"
+# [tool.runspec.run]
+# launch = "direct"
+# cmd = "python {script} --config {config}"
+# [tool.runspec.config]
+# dir = "./config/data_prep"
+# default = "default"
+# [tool.runspec.resources]
+# nodes = 1
+# gpus_per_node = 0
+# ///
+"""Turn conversations into packed parquet; the work is in `nemotron.data_prep.sft`."""
+
+from nemo_runspec.stage import run_stage
+from nemotron.data_prep.sft import prepare
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(prepare))

@@ -1,0 +1,114 @@
+"""Prompts with a checkable answer, and the answers of a model to them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nemo_runspec.errors import DataError, Location
+from nemotron.training.hf.model import on_gpu
+from nemotron.training.rewards import Score, score_function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One task.
+
+    Args:
+        messages: The conversation up to the assistant's turn.
+        name: The name that the function in the answer should have.
+        arguments: Its arguments.
+    """
+
+    messages: list[dict[str, str]]
+    name: str
+    arguments: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn: at most `max_tokens` tokens at a `temperature`, the same ones for the same `seed`."""
+
+    max_tokens: int
+    temperature: float
+    seed: int
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Read the rows of an RL data preparation.
+
+    Args:
+        path: A JSONL file.
+
+    Raises:
+        DataError: It is missing or empty, or a line is not such a row.
+    """
+    prompts = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        message = f"the prompts cannot be read: {error.strerror}"
+        raise DataError(message, where=Location(path), remedy="Run the RL data preparation again.") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            prompts.append(Prompt(row["prompt"], row["expected"]["name"], row["expected"]["arguments"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            message = "the line has no 'prompt' and 'expected' with 'name' and 'arguments'"
+            remedy = "Prepare the data with 'rows: function'."
+            raise DataError(message, where=Location(path, number), remedy=remedy) from error
+    if not prompts:
+        message = "there are no prompts"
+        raise DataError(message, where=Location(path), remedy="Prepare more data, or allow longer prompts.")
+    return prompts
+
+
+def score_model(
+    model: Any,  # noqa: ANN401 the library types it as Any
+    tokenizer: Any,  # noqa: ANN401 as above
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    report: Callable[[int, float], None],
+) -> list[Score]:
+    """Let a model answer, and score the answers.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer, padding on the left.
+        prompts: The tasks.
+        sampling: How answers are drawn.
+        report: Called with the answers so far and their mean reward.
+
+    Returns:
+        The score of the answer to each prompt.
+    """
+    scores: list[Score] = []
+    model.eval()
+    for start in range(0, len(prompts), _BATCH):
+        batch = prompts[start : start + _BATCH]
+        inputs = tokenizer.apply_chat_template(
+            [prompt.messages for prompt in batch],
+            add_generation_prompt=True,
+            padding=True,
+            return_tensors="pt",
+            return_dict=True,
+        ).to(model.device)
+        torch.manual_seed(sampling.seed + start)
+        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu()):
+            written = model.generate(
+                **inputs, max_new_tokens=sampling.max_tokens, do_sample=True, temperature=sampling.temperature, top_k=0
+            )
+        answers = tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        for prompt, answer in zip(batch, answers, strict=True):
+            scores.append(score_function(answer, prompt.name, prompt.arguments))
+        report(len(scores), sum(score.reward for score in scores) / len(scores))
+    return scores
