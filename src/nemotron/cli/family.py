@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemo_runspec.recipe_typer import RecipeMeta, RecipeTyper
-from nemo_runspec.spec import parse
+from nemo_runspec.spec import config_names, parse
 from nemo_runspec.step import Step
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Family:
         for row in self.rows:
             *path, name = row.command.split()
             group = self._group(groups, tuple(path))
-            group.add_recipe_command(name, _run_script, self._meta(row))
+            group.add_recipe_command(name, self._run_script, self._meta(row))
         root.add_recipe_command("pipe", self._run_pipeline, self._pipe_meta())
         return root
 
@@ -81,16 +81,26 @@ class Family:
             scripts[0].parents[1], "Run all stages in order, and report.", partial(_config_dirs, scripts), examples
         )
 
+    def maker(self, artifact: str) -> str | None:
+        """Give the command whose configuration publishes an artifact of this name, or None."""
+        from nemo_runspec.config.load import load_yaml  # noqa: PLC0415 - help and completion do without
+
+        for row in self.rows:
+            folder = parse(self.script(row)).config_dir
+            for config in config_names(folder):
+                if load_yaml(folder / f"{config}.yaml").get("artifact", {}).get("name") == artifact:
+                    return f"nemotron {self.name} {row.command} -c {config}"
+        return None
+
+    def _run_script(self, request: RecipeConfig, script: Path) -> None:
+        from nemotron.cli.stages.script import run_script  # noqa: PLC0415 - help and completion do without
+
+        run_script(request, script, maker=self.maker)
+
     def _run_pipeline(self, request: RecipeConfig, _: Path) -> None:
         from nemotron.cli.stages.pipe import run_pipeline  # noqa: PLC0415 - help and completion do without
 
         run_pipeline(request, self.name, [Step(row.command, self.script(row)) for row in self.rows])
-
-
-def _run_script(request: RecipeConfig, script: Path) -> None:
-    from nemotron.cli.stages.script import run_script  # noqa: PLC0415 - help and completion do without
-
-    run_script(request, script)
 
 
 def _config_dirs(scripts: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nemo_runspec.artifacts import parse_reference
 from nemo_runspec.context import Mode
+from nemo_runspec.errors import ArtifactNotFoundError
 from nemo_runspec.executors import require_supported
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.submit.local import execute_local
 from nemotron.cli import show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from nemo_runspec.context import RecipeConfig
 
 
-def run_script(request: RecipeConfig, script: Path) -> None:
+def run_script(request: RecipeConfig, script: Path, *, maker: Callable[[str], str | None] = lambda _: None) -> None:
     """Run a recipe as the command line asks: here, attached to a profile, or detached.
 
     Args:
         request: The command line.
         script: The recipe's script.
+        maker: Gives the command that makes an artifact of a name, where one is known.
+
+    Raises:
+        ArtifactNotFoundError: The job reads an artifact that is not there.
     """
-    job = compile_job(script, request, allow_missing=request.dry_run)
+    job = compile_job(script, request, allow_missing=True)
     require_supported(job.profile)
     if request.dry_run:
         show.dry_run(job)
-    else:
-        submit(job)
+        return
+    for reference, error in job.missing.items():
+        command = maker(parse_reference(reference).name)
+        raise ArtifactNotFoundError(error.message, remedy=f"Make it with: {command}" if command else error.remedy)
+    submit(job)
 
 
 def submit(job: Job) -> None:

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from nemo_runspec.context import RecipeConfig
+from nemo_runspec.errors import InterruptedJobError, JobFailedError
+from nemo_runspec.job import Job, compile_job
+from nemo_runspec.submit.prepare import job_description, raise_for_exit, write_job, write_launch_script
+from tests.nemo_runspec.recipes import write_env_file, write_recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str = "print('ran')", table: str = "") -> Job:
+    monkeypatch.chdir(tmp_path)
+    write_env_file(tmp_path, f'[here]\nexecutor = "local"\n{table}\n')
+    script = write_recipe(tmp_path / "a 'quoted' $folder", body=body)
+    return compile_job(script, RecipeConfig(profile="here", argv=("nemotron", "run")))
+
+
+def test_the_record_is_the_description_and_the_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = _job(tmp_path, monkeypatch)
+    write_job(job)
+    record = yaml.safe_load((job.job_dir / "job.yaml").read_text(encoding="utf-8"))
+    provenance = record.pop("provenance")
+    assert record == job_description(job)
+    assert provenance["argv"] == ["nemotron", "run"]
+    assert provenance["profile"]["source"].endswith("env.toml:1")
+
+
+@pytest.mark.parametrize(
+    ("body", "table", "code", "log"),
+    [
+        ("print('ran')", "", 0, "ran\n"),
+        ("raise SystemExit(5)", "", 5, ""),
+        ("print('ran')", 'startup_commands = ["echo first", "false"]', 1, "first\n"),
+    ],
+)
+def test_the_launch_script_logs_and_leaves_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, table: str, code: int, log: str
+) -> None:
+    job = _job(tmp_path, monkeypatch, body, table)
+    write_job(job)
+    script = write_launch_script(job)
+    result = subprocess.run(["bash", str(script)], check=False, capture_output=True, text=True)  # noqa: S607 - the system's bash
+    assert (result.returncode, result.stdout) == (code, log)
+    assert (job.job_dir / "exit_code").read_text(encoding="utf-8") == f"{code}\n"
+    assert (job.job_dir / "job.log").read_text(encoding="utf-8") == log
+    assert int((job.job_dir / "pid").read_text(encoding="utf-8")) > 1
+
+
+def test_exit_codes_become_errors(tmp_path: Path) -> None:
+    raise_for_exit(tmp_path, "x", 0)
+    for code, status in ((3, 3), (-9, 137), (143, 143)):
+        with pytest.raises(JobFailedError, match=f"exit code {status}") as failed:
+            raise_for_exit(tmp_path, "x", code)
+        assert failed.value.exit_code == status
+    for code in (130, -2):
+        with pytest.raises(InterruptedJobError, match="interrupted") as interrupted:
+            raise_for_exit(tmp_path, "x", code)
+        assert interrupted.value.exit_code == 130
+
+
+def test_a_reported_error_counts_only_for_a_failed_job(tmp_path: Path) -> None:
+    (tmp_path / "error.json").write_text('{"message": "bad line", "exit_code": 2}', encoding="utf-8")
+    raise_for_exit(tmp_path, "x", 0)
+    with pytest.raises(JobFailedError, match="bad line") as failed:
+        raise_for_exit(tmp_path, "x", 1)
+    assert failed.value.exit_code == 2
