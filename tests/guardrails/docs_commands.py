@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.guardrails.checkout import ROOT, files
@@ -12,7 +12,7 @@ from tests.guardrails.checkout import ROOT, files
 if TYPE_CHECKING:
     from pathlib import Path
 
-FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w-]*)")
+FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w-]*)(?P<marks>[\w ]*)")
 SHELLS = frozenset({"bash", "sh", "shell", "console"})
 ASSIGNMENT = re.compile(r"^[A-Za-z_]\w*=")
 
@@ -26,12 +26,16 @@ class DocCommand:
         line: The line it starts on, counted from 1.
         environment: Variables set in front of it, as NAME -> value.
         argv: The program and its arguments.
+        fails: Whether the page says that it fails, with a block that starts with ```console fails.
+        output: The lines that the page shows below it.
     """
 
     page: Path
     line: int
     environment: dict[str, str]
     argv: tuple[str, ...]
+    fails: bool = False
+    output: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Give page, line and command, which also names the test of it."""
@@ -43,32 +47,51 @@ def pages() -> list[Path]:
     return [path for path in files() if path.suffix == ".md"]
 
 
-def shell_lines(text: str) -> list[tuple[int, str]]:
+@dataclass
+class Typed:
+    """A line that a page tells to type.
+
+    Args:
+        line: Where it starts, counted from 1.
+        text: The line, continued ones joined.
+        fails: Whether its block says that it fails.
+        output: The lines shown below it.
+    """
+
+    line: int
+    text: str
+    fails: bool
+    output: list[str] = field(default_factory=list)
+
+
+def shell_lines(text: str) -> list[Typed]:
     """Give the typed lines of a page's shell blocks, continued lines joined.
 
     In a ```console block only lines with a prompt (`$ `) are typed, the rest is output; in the other shell blocks
     every line is.
     """
-    typed: list[tuple[int, str]] = []
+    typed: list[Typed] = []
     language = closing = None
-    continued = ""
-    start = 0
+    fails = continues = first = False
     for number, line in enumerate(text.splitlines(), start=1):
         fence = FENCE.match(line)
         if fence and closing is None:
-            language, closing = fence["language"], fence["ticks"]
+            language, closing, fails = fence["language"], fence["ticks"], "fails" in fence["marks"].split()
+            continues, first = False, True
         elif fence and closing is not None and fence["ticks"].startswith(closing):
-            language, closing, continued = None, None, ""
+            language, closing = None, None
         elif language in SHELLS:
             stripped = line.strip()
-            if not continued:
-                if language == "console" and not stripped.startswith("$ "):
-                    continue
-                start, stripped = number, stripped.removeprefix("$ ")
-            continued += stripped.removesuffix("\\")
-            if not stripped.endswith("\\"):
-                typed.append((start, continued))
-                continued = ""
+            if continues:
+                typed[-1].text += stripped.removesuffix("\\")
+            elif language == "console" and not stripped.startswith("$ "):
+                if not first:
+                    typed[-1].output.append(line)
+                continue
+            else:
+                typed.append(Typed(number, stripped.removeprefix("$ ").removesuffix("\\"), fails))
+                first = False
+            continues = stripped.endswith("\\")
     return typed
 
 
@@ -83,8 +106,8 @@ def commands_in(page: Path, programs: frozenset[str]) -> list[DocCommand]:
         One entry for each, also where several stand in one line, joined by `&&`, `;` or `|`.
     """
     found = []
-    for number, line in shell_lines(page.read_text(encoding="utf-8")):
-        lexer = shlex.shlex(line, posix=True, punctuation_chars="&;|")
+    for typed in shell_lines(page.read_text(encoding="utf-8")):
+        lexer = shlex.shlex(typed.text, posix=True, punctuation_chars="&;|")
         lexer.whitespace_split = True
         command: list[str] = []
         for word in [*lexer, ";"]:
@@ -94,7 +117,8 @@ def commands_in(page: Path, programs: frozenset[str]) -> list[DocCommand]:
                     name, _, value = command.pop(0).partition("=")
                     environment[name] = value
                 if command and command[0] in programs:
-                    found.append(DocCommand(page, number, environment, tuple(command)))
+                    output = tuple(typed.output)
+                    found.append(DocCommand(page, typed.line, environment, tuple(command), typed.fails, output))
                 command = []
             else:
                 command.append(word)

@@ -71,9 +71,16 @@ def test_commands_are_taken_out_of_a_page(tmp_path: Path) -> None:
     page.write_text(
         "text `nemotron no`\n```console\n$ A=1 nemotron nano3 sft \\\n    -c tiny  # comment\nnemotron output\n```\n"
         "```bash\ncd x && make demo TORCH='a b'\n```\n```python\nnemotron.run()\n```\n"
+        "```console fails\nnot an answer\n$ nemotron x\nerror: y\n  z\n```\nmore\n"
     )
     found = commands_in(page, frozenset({"nemotron", "make"}))
     assert [(command.line, command.environment, command.argv) for command in found] == [
         (3, {"A": "1"}, ("nemotron", "nano3", "sft", "-c", "tiny")),
         (8, {}, ("make", "demo", "TORCH=a b")),
+        (15, {}, ("nemotron", "x")),
+    ]
+    assert [(command.fails, command.output) for command in found] == [
+        (False, ("nemotron output",)),
+        (False, ()),
+        (True, ("error: y", "  z")),
     ]
