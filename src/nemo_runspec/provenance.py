@@ -5,27 +5,14 @@ from __future__ import annotations
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+from nemo_runspec.versions import package_versions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PACKAGES = ("nemotron", "nemo_run", "torch", "transformers", "trl", "tokenizers", "datasets", "ray", "leptonai")
-"""Packages whose versions are recorded where they are installed."""
-
 GIT_TIMEOUT_S = 10
-
-
-def package_versions() -> dict[str, str]:
-    """Give the installed versions of the packages that decide a run, without importing them."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

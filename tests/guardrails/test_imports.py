@@ -7,8 +7,8 @@ from tests.guardrails.checkout import SRC, imported_modules, module_name, source
 # The parts of nemo_runspec from the ground up. A part may import itself and what stands in an earlier row, never its
 # own row's neighbours: the sentence of DESIGN.md section 2, with the small helpers put in their places.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "job_folder"),
-    ("toml", "provenance", "process"),
+    ("errors", "job_folder", "versions"),
+    ("toml", "provenance"),
     ("spec", "env", "context", "artifacts"),
     ("exceptions", "stage", "env_reference"),
     ("config",),
@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 TOGETHER = {"recipe_help": "recipe_typer"}
 
 # A stage script runs on a pod, where the launcher's parts have no place.
-NARROWER = {"stage": {"errors", "job_folder", "artifacts"}}
+NARROWER = {"stage": {"errors", "job_folder", "versions", "artifacts"}}
 
 # Within nemotron: the command line may use everything, and nothing else uses the command line.
 COMMAND_LINE = ("nemotron.cli", "nemotron.__main__")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from nemo_runspec.provenance import collect, git_state, package_versions
+from nemo_runspec.provenance import collect, git_state
+from nemo_runspec.versions import package_versions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,31 +34,14 @@ from nemo_runspec.stage.given import JobFacts, artifact_name, load_config, load_
 from nemo_runspec.stage.parent import die_with_parent
 from nemo_runspec.stage.progress import Progress, say
 from nemo_runspec.stage.result import StageResult
+from nemo_runspec.versions import DISTRIBUTION, package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-DISTRIBUTION = "nemotron"
 _FINGERPRINT_LENGTH = 12
 # Where a stage's files go and what they are called does not change what is in them.
 _PLACE_KEYS = frozenset({"output_dir", "artifact"})
-_RECORDED_PACKAGES = (
-    DISTRIBUTION,
-    "accelerate",
-    "datasets",
-    "megatron-bridge",
-    "megatron-core",
-    "nemo-rl",
-    "nemo_run",
-    "numpy",
-    "ray",
-    "tokenizers",
-    "torch",
-    "transformer-engine",
-    "transformers",
-    "trl",
-    "vllm",
-)
 
 
 @dataclass(frozen=True)
@@ -255,7 +238,7 @@ class Stage:
             name=self.name,
             argv=self.job.argv or tuple(sys.argv),
             git=dict(self.job.git),
-            packages=_installed_packages(),
+            packages={"python": platform.python_version(), **package_versions()},
             config_digest=digest(self.config),
         )
 
@@ -297,16 +280,6 @@ def package_version() -> str:
         return distributions.version(DISTRIBUTION)
     except distributions.PackageNotFoundError:
         return "unknown"
-
-
-def _installed_packages() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _RECORDED_PACKAGES:
-        try:
-            found[name] = distributions.version(name)
-        except distributions.PackageNotFoundError:
-            continue
-    return found
 
 
 def _absolute(run_dir: Path, path: str) -> str:
