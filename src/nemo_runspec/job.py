@@ -160,7 +160,7 @@ def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthroug
         launcher = [sys.executable]
         if spec.run.launch == "torchrun":
             processes = str(processes_per_node(profile))
-            launcher += ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1", "--nproc-per-node", processes]
+            launcher += ["-m", "nemo_runspec.torchrun", "--standalone", "--nnodes", "1", "--nproc-per-node", processes]
         words[:1] = launcher
     elif spec.run.launch == "torchrun":
         message = f"cmd = \"{spec.run.cmd}\" does not start with 'python', which torchrun replaces"

@@ -7,7 +7,7 @@ from tests.guardrails.checkout import SRC, imported_modules, module_name, source
 # The parts of nemo_runspec from the ground up. A part may import itself and what stands in an earlier row, never its
 # own row's neighbours: the sentence of DESIGN.md section 2, with the small helpers put in their places.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "job_folder", "versions"),
+    ("errors", "job_folder", "versions", "torchrun"),
     ("toml", "provenance"),
     ("spec", "env", "context", "artifacts"),
     ("exceptions", "stage", "env_reference"),

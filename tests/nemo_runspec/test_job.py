@@ -49,7 +49,7 @@ def test_a_direct_script_runs_with_this_python(tmp_path: Path) -> None:
 
 def test_torchrun_starts_the_processes_asked_for(tmp_path: Path) -> None:
     job = compile_job(write_recipe(tmp_path / "recipe", launch="torchrun"), _request("run.env.nproc_per_node=3"))
-    assert job.command[1:3] == ("-m", "torch.distributed.run")
+    assert job.command[1:3] == ("-m", "nemo_runspec.torchrun")
     position = job.command.index("--nproc-per-node")
     assert job.command[position + 1] == "3"
 

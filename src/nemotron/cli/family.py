@@ -76,7 +76,7 @@ class Family:
     def _pipe_meta(self) -> RecipeMeta:
         scripts = tuple(map(self.script, self.rows))
         command = f"nemotron {self.name} pipe -c tiny"
-        examples = (command, f"{command} --dry-run", f"{command} pretrain.train.max_steps=50")
+        examples = (command, f"{command} --dry-run", f"{command} pretrain.train.steps=50")
         return RecipeMeta(
             scripts[0].parents[1], "Run all stages in order, and report.", partial(_config_dirs, scripts), examples
         )
