@@ -1,4 +1,4 @@
-"""torchrun that ends with the exit code of the rank that failed: `python -m nemo_runspec.torchrun [torchrun's own arguments]`.
+"""torchrun that ends with the exit code of the rank that failed: `python -m nemo_runspec.torchrun ARGUMENT ...`.
 
 torchrun itself answers every failure with 1 and a long report, and a signal with a traceback
 (https://docs.pytorch.org/docs/stable/elastic/run.html).
