@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from nemo_runspec.recipe_typer import RecipeMeta
+    from nemo_runspec.recipe_meta import RecipeMeta
 
 OVERRIDES = (
     ("key=value", "set an entry of the configuration, anywhere on the line"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,38 +11,16 @@ from typer.core import TyperCommand, TyperGroup
 
 from nemo_runspec.context import VERBATIM, RecipeConfig, parse_recipe_config
 from nemo_runspec.errors import NemotronError
-from nemo_runspec.spec import config_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from nemo_runspec.recipe_meta import RecipeMeta
+
 HELP_SETTINGS = {"help_option_names": ["-h", "--help"]}
 RECIPE_SETTINGS: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, **HELP_SETTINGS}
 JOB_PANEL = "Job"
-
-
-@dataclass(frozen=True, slots=True)
-class RecipeMeta:
-    """What a command's help tells of its recipe.
-
-    Args:
-        script: The recipe's script, or a folder of recipes for a command that runs several.
-        summary: One line.
-        config_dirs: Gives the folders of its named configurations, when help or completion asks; a name counts
-            when every folder has it.
-        examples: Command lines.
-    """
-
-    script: Path
-    summary: str
-    config_dirs: Callable[[], tuple[Path, ...]]
-    examples: tuple[str, ...] = ()
-
-    def configs(self) -> list[str]:
-        """List the configurations that can be named with `-c`."""
-        names = [set(config_names(folder)) for folder in self.config_dirs()]
-        return sorted(set.intersection(*names)) if names else []
 
 
 def complete_configs(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -20,13 +20,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("pipeline",),
     ("execution",),
-    ("recipe_config",),
+    ("recipe_config", "recipe_meta"),
+    ("recipe_help",),
     ("recipe_typer",),
     ("nemo_runspec",),
 )
-
-# Parts of two files that only make sense together.
-TOGETHER = {"recipe_help": "recipe_typer"}
 
 # A stage script runs on a pod, where the launcher's parts have no place.
 NARROWER = {"stage": {"errors", "job_folder", "versions", "artifacts"}}
@@ -38,8 +36,7 @@ COMMAND_LINE = ("nemotron.cli", "nemotron.__main__")
 def part_of(module: str) -> str:
     """Give "config" for nemo_runspec.config.load, and "nemo_runspec" for the package's own __init__."""
     parts = module.split(".")
-    part = parts[1] if len(parts) > 1 else parts[0]
-    return TOGETHER.get(part, part)
+    return parts[1] if len(parts) > 1 else parts[0]
 
 
 def ranks() -> dict[str, int]:

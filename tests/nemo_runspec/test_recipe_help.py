@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nemo_runspec.recipe_help import print_panels
-from nemo_runspec.recipe_typer import RecipeMeta
+from nemo_runspec.recipe_meta import RecipeMeta
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
 if TYPE_CHECKING:
@@ -40,10 +40,3 @@ def test_help_is_given_whatever_env_toml_holds(
     assert "no env.toml here" in _shown(tmp_path, capsys, monkeypatch)
     write_env_file(tmp_path, "[broken\n")
     assert "cannot be read" in _shown(tmp_path, capsys, monkeypatch)
-
-
-def test_a_command_of_several_recipes_offers_what_all_of_them_have(tmp_path: Path) -> None:
-    one, two = (write_recipe(tmp_path / name).parent / "config" for name in ("one", "two"))
-    (one / "only.yaml").write_text("a: 1\n", encoding="utf-8")
-    assert _meta(tmp_path, one, two).configs() == ["default"]
-    assert _meta(tmp_path, one).configs() == ["default", "only"]
