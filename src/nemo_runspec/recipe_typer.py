@@ -11,12 +11,27 @@ from typer.core import TyperCommand, TyperGroup
 
 from nemo_runspec.context import VERBATIM, RecipeConfig, parse_recipe_config
 from nemo_runspec.errors import NemotronError
+from nemo_runspec.recipe_meta import RecipeMeta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from nemo_runspec.recipe_meta import RecipeMeta
+
+__all__ = [
+    "HELP_SETTINGS",
+    "RECIPE_SETTINGS",
+    "BatchOption",
+    "ConfigOption",
+    "DryRunOption",
+    "JsonOption",
+    "RecipeCommand",
+    "RecipeMeta",
+    "RecipeTyper",
+    "RunOption",
+    "complete_profiles",
+    "lazy_group",
+]
 
 HELP_SETTINGS = {"help_option_names": ["-h", "--help"]}
 RECIPE_SETTINGS: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, **HELP_SETTINGS}
