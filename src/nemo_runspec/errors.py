@@ -82,6 +82,21 @@ class ConfigError(NemotronError):
     title = "configuration error"
 
 
+class MissingValueError(ConfigError):
+    """A configuration leaves a mandatory value (`???`) to the user, who gave none.
+
+    Args:
+        key: The entry's dotted key on the command line.
+        where: The configuration's file.
+    """
+
+    def __init__(self, key: str, *, where: Location | None = None) -> None:
+        """Say how to give the value."""
+        self.key = key
+        message = f"'{key}' has no value, and the recipe needs one"
+        super().__init__(message, where=where, remedy=f"Give it on the command line: {key}=VALUE.")
+
+
 class DataError(NemotronError):
     """Input data is missing, empty, or not in the format that it should have."""
 

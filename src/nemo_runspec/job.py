@@ -15,12 +15,12 @@ from nemo_runspec.config.resolvers.workspace import workspace_of
 from nemo_runspec.config.save import extract_train_config, generate_job_dir
 from nemo_runspec.env import EXECUTORS, LocalProfile, Origin, Profile, known_keys, load_env_file, load_env_profile
 from nemo_runspec.env_vars import EnvVar, Redactor, build_env_vars
-from nemo_runspec.errors import SpecError
+from nemo_runspec.errors import ProfileError, SpecError
 from nemo_runspec.job_folder import JOB_DIR_VARIABLE, TRAIN_FILE
 from nemo_runspec.spec import Runspec, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from nemo_runspec.context import RecipeConfig
@@ -44,7 +44,7 @@ class Job:
         artifact_root: The artifact store's URL.
         inputs: Artifacts that the configuration read, `key -> name:vN`.
         missing: `reference -> error` for each artifact that the store lacks; not empty only when the caller allowed it.
-        unset_secrets: Secrets that the profile wants from the submitter's environment and that are not set there.
+        obstacles: What keeps the job from starting here and now, beside missing artifacts; a dry-run shows it.
         job_dir: The job's own folder; not made yet.
         command: The command to run, as arguments.
         env: The job's variables.
@@ -61,7 +61,7 @@ class Job:
     artifact_root: str
     inputs: Mapping[str, str]
     missing: Mapping[str, ArtifactNotFoundError]
-    unset_secrets: tuple[str, ...]
+    obstacles: tuple[ProfileError, ...]
     job_dir: Path
     command: tuple[str, ...]
     env: tuple[EnvVar, ...]
@@ -108,12 +108,23 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
         artifact_root=artifact_root,
         inputs=resolution.inputs,
         missing=resolution.missing or {},
-        unset_secrets=tuple(name for name in profile.secret_names if not os.environ.get(name)),
+        obstacles=tuple(_obstacles(profile)),
         job_dir=job_dir,
         command=compose_command(spec, profile, config=job_dir / TRAIN_FILE, passthrough=request.passthrough),
         env=env,
         redactor=Redactor.for_job(profile),
     )
+
+
+def _obstacles(profile: Profile) -> Iterator[ProfileError]:
+    unset = [name for name in profile.secret_names if not os.environ.get(name)]
+    if unset:
+        message = f"profile '{profile.name}' takes {', '.join(unset)} from your environment, where it is not set"
+        yield ProfileError(message, where=profile.where("secrets"), remedy="Export it, or take it out of `secrets`.")
+    if profile.executor == "local" and (profile.nodes or 1) > 1:
+        message = f"the job wants {profile.nodes} nodes, and the local executor is this one machine"
+        remedy = "Choose a cluster's profile with --run, a smaller configuration with -c, or set run.env.nodes=1."
+        yield ProfileError(message, remedy=remedy)
 
 
 def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:

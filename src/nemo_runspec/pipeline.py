@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nemo_runspec.artifacts import parse_reference
 from nemo_runspec.context import Override
-from nemo_runspec.errors import ConfigError, guess
+from nemo_runspec.errors import ConfigError, MissingValueError, guess
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.step import Step, StepReport, read_report
 
@@ -61,10 +61,14 @@ def plan(steps: Sequence[Step], request: RecipeConfig) -> Plan:
     jobs: list[Job] = []
     made: set[str] = set()
     for step, own in zip(steps, requests, strict=True):
-        job = compile_job(step.script, own, allow_missing=True)
-        for reference, error in job.missing.items():
+        try:
+            job = compile_job(step.script, own, allow_missing=True)
+        except MissingValueError as error:
+            msg = f"{step.prefix}.{error.key}"
+            raise MissingValueError(msg, where=error.where) from error
+        for reference, not_found in job.missing.items():
             if parse_reference(reference).name not in made:
-                raise error
+                raise not_found
         made.add(published_name(job))
         jobs.append(job)
     return Plan(tuple(steps), tuple(jobs), requests)

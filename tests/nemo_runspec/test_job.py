@@ -114,11 +114,18 @@ def test_a_missing_artifact_stops_the_job_unless_it_may_be_open(tmp_path: Path) 
     assert list(compile_job(script, _request(), allow_missing=True).missing) == ["corpus"]
 
 
+def test_a_job_for_several_nodes_does_not_start_on_one_machine(tmp_path: Path) -> None:
+    job = compile_job(write_recipe(tmp_path / "recipe", config="run: {env: {nodes: 4}}\n"), _request())
+    assert "wants 4 nodes" in job.obstacles[0].message
+    assert compile_job(job.spec, _request("run.env.nodes=1")).obstacles == ()
+
+
 def test_secrets_that_are_not_set_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_env_file(tmp_path, '[here]\nexecutor = "local"\nsecrets = ["A_TOKEN", "B_TOKEN"]\n')
     monkeypatch.setenv("A_TOKEN", "0123456789")
     job = compile_job(write_recipe(tmp_path / "recipe"), _request(profile="here"))
-    assert job.unset_secrets == ("B_TOKEN",)
+    (obstacle,) = job.obstacles
+    assert "takes B_TOKEN from your environment" in obstacle.message
     assert job.redactor.text("0123456789") == "***"
 
 

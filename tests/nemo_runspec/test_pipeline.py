@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.context import RecipeConfig, parse_override
-from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, JobFailedError
+from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, JobFailedError, MissingValueError
 from nemo_runspec.pipeline import plan, run_plan
 from nemo_runspec.step import Step, StepReport
 from nemo_runspec.submit.local import execute_local
@@ -86,6 +86,14 @@ def test_an_override_for_no_step_is_refused(steps: list[Step], override: str) ->
     with pytest.raises(ConfigError, match="belongs to no stage") as error:
         plan(steps, _request(override))
     assert "data_prep_one, two" in str(error.value)
+
+
+def test_a_mandatory_value_is_asked_for_with_the_steps_name(steps: list[Step], tmp_path: Path) -> None:
+    write_recipe(tmp_path / "one", body=PUBLISH, config=FIRST.replace("1.5", "???"))
+    with pytest.raises(MissingValueError) as error:
+        plan(steps, _request())
+    assert "data_prep_one.last=VALUE" in str(error.value)
+    assert plan(steps, _request("data_prep_one.last=1")).jobs[0].train_config["last"] == 1
 
 
 def test_a_failed_step_stops_the_pipeline(steps: list[Step], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.config.save import save_configs, write_private
-from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError, ProfileError
+from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError
 from nemo_runspec.job_folder import ERROR_FILE, EXIT_CODE_FILE, LAUNCH_FILE, LOG_FILE, PID_FILE
 from nemo_runspec.provenance import collect
 
@@ -33,6 +33,7 @@ def job_description(job: Job) -> dict[str, Any]:
         "config": {"run": dict(job.run), **job.train_config},
         "origins": dict(job.config.origins),
         "artifacts": {"root": job.artifact_root, "inputs": dict(job.inputs), "missing": list(job.missing)},
+        "obstacles": [obstacle.message for obstacle in job.obstacles],
     }
     cleaned: dict[str, Any] = job.redactor.data(description)
     return cleaned
@@ -53,14 +54,10 @@ def write_job(job: Job) -> None:
     """Make the job folder (mode 0700) with `job.yaml` and `train.yaml`.
 
     Raises:
-        ProfileError: A secret that the profile names is not set in the submitter's environment.
+        ProfileError: Something keeps the job from starting here and now, such as a secret that is not set.
     """
-    if job.unset_secrets:
-        names = ", ".join(job.unset_secrets)
-        message = f"profile '{job.profile.name}' takes {names} from your environment, where it is not set"
-        raise ProfileError(
-            message, where=job.profile.where("secrets"), remedy="Export it, or take it out of `secrets`."
-        )
+    for obstacle in job.obstacles:
+        raise obstacle
     save_configs(job_record(job), job.train_config, job.job_dir)
 
 

@@ -58,12 +58,11 @@ def _print_job(job: Job) -> None:
     _heading("environment", "added to yours")
     for name, entry in description["env"].items():
         typer.echo(f"{INDENT}{name}={entry['value']}" + typer.style(f"   # {entry['origin']}", fg="cyan"))
-    problems = [error.message for error in job.missing.values()]
-    problems += [f"{name} is not set in your environment" for name in job.unset_secrets]
+    problems = (*job.missing.values(), *job.obstacles)
     if problems:
-        _heading("not there yet", "the job would stop here")
+        _heading("not yet", "what the job would stop at")
         for problem in problems:
-            typer.secho(f"{INDENT}{problem}", fg="yellow")
+            typer.secho(f"{INDENT}{problem.message}", fg="yellow")
     typer.echo("\nDry run: nothing was started.")
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nemo_runspec.config.resolvers import art, mul, workspace
-from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, Location, NemotronError
+from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, Location, MissingValueError, NemotronError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,6 @@ def _root_error(error: BaseException | None) -> NemotronError | None:
 def _config_error(error: OmegaConfBaseException, path: Path) -> ConfigError:
     key = error.full_key or "?"
     if "Missing mandatory value" in str(error):
-        message = f"'{key}' has no value, and the recipe needs one"
-        return ConfigError(message, where=Location(path), remedy=f"Give it on the command line: {key}=VALUE.")
+        return MissingValueError(key, where=Location(path))
     reason = str(error).splitlines()[0]
     return ConfigError(f"'{key}': {reason}", where=Location(path), remedy="Correct the ${...} expression.")
