@@ -67,9 +67,10 @@ def _build(table: Mapping[Any, object], path: str, cls: type[T]) -> T:
 
 
 def _value(value: object, kind: object, path: str) -> object:
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return _build(value, path, kind)
-    allowed = typing.get_args(kind) or (kind,)
+    allowed = _alternatives(kind)
+    tables = [item for item in allowed if isinstance(item, type) and dataclasses.is_dataclass(item)]
+    if tables and isinstance(value, Mapping):
+        return _build(value, path, tables[0])
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     # `True` is an int for Python, but not for the person who wrote it where a number belongs.
@@ -80,11 +81,25 @@ def _value(value: object, kind: object, path: str) -> object:
     return value
 
 
+def _alternatives(kind: object) -> tuple[object, ...]:
+    """Give the types that a value may have: the members of a union, or `dict` for `dict[str, str]`."""
+    origin = typing.get_origin(kind)
+    if origin in {dict, list}:
+        return (origin,)
+    return typing.get_args(kind) or (kind,)
+
+
 def _dotted(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
 def _describe(kind: object) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    allowed = typing.get_args(kind) or (kind,)
-    return " or ".join(names.get(item, "a table" if dataclasses.is_dataclass(item) else str(item)) for item in allowed)
+    names: dict[object, str] = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        list: "a list",
+    }
+    names[type(None)] = "null"
+    return " or ".join(names.get(item, "a table") for item in _alternatives(kind))
