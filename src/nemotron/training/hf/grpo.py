@@ -26,7 +26,7 @@ from nemotron.training.hf.model import (
     save_model,
 )
 from nemotron.training.hf.prompts import read_prompts
-from nemotron.training.hf.run import History, Measure, TrainSettings, common_arguments, run_trainer
+from nemotron.training.hf.run import History, Measure, ResumesExactly, TrainSettings, common_arguments, run_trainer
 from nemotron.training.rewards import score_function
 
 if TYPE_CHECKING:
@@ -123,6 +123,10 @@ def function_reward(
     return [score_function(answer, wanted, given).reward for answer, wanted, given in triples]
 
 
+class RewardTrainer(ResumesExactly, GRPOTrainer):
+    """The library's trainer, with weights that come back from a checkpoint."""
+
+
 def rl(stage: Stage) -> None:
     """Run RL; see `nemotron.training.hf.rl`."""
     settings = read_settings(stage.config, RlSettings)
@@ -135,7 +139,7 @@ def rl(stage: Stage) -> None:
     model = load_model(settings.model.path)
     note(stage, f"{count_parameters(model):,} parameters, {len(prompts)} prompts")
     rows = [{"prompt": item.messages, "name": item.name, "arguments": item.arguments} for item in prompts]
-    trainer = GRPOTrainer(
+    trainer = RewardTrainer(
         model=model,
         reward_funcs=function_reward,
         args=_arguments(stage, settings.train, run_dir / "checkpoints"),

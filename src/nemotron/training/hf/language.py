@@ -25,7 +25,7 @@ from nemotron.training.hf.data import (
     read_blend,
 )
 from nemotron.training.hf.model import build_model, count_parameters, load_model, on_gpu, prepare_process, save_model
-from nemotron.training.hf.run import History, Measure, TrainSettings, common_arguments, run_trainer
+from nemotron.training.hf.run import History, Measure, ResumesExactly, TrainSettings, common_arguments, run_trainer
 from nemotron.training.sizes import model_size
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class SftSettings:
     model: Place
     train: TrainSettings
     valid_conversations: int
+
+
+class LanguageTrainer(ResumesExactly, Trainer):
+    """The library's trainer, with weights that come back from a checkpoint."""
 
 
 def pretrain(stage: Stage) -> None:
@@ -194,7 +198,7 @@ def _train(
         include_num_input_tokens_seen="non_padding",
         remove_unused_columns=False,
     )
-    trainer = Trainer(model=model, args=arguments, train_dataset=data, data_collator=collate)
+    trainer = LanguageTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate)
     measure = Measure("loss", "num_input_tokens_seen")
     return run_trainer(stage, trainer, train, measure, (lambda: mean_loss(model, held_out)) if held_out else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -18,7 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from nemo_runspec.errors import ConfigError, InterruptedJobError
 from nemotron.notes import note
 from nemotron.settings import check_positive
-from nemotron.training.hf.model import on_gpu
+from nemotron.training.hf.model import load_model, on_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,7 +144,8 @@ def common_arguments(stage: Stage, train: TrainSettings, checkpoints: Path) -> d
         "seed": train.seed,
         "use_cpu": not gpu,
         "bf16": gpu,
-        "ddp_backend": None if gpu else "gloo",
+        # Named without torchrun, a backend would be taken for a process group that is there already.
+        "ddp_backend": "gloo" if "LOCAL_RANK" in os.environ and not gpu else None,
         # The experts of a layer are one tensor, so all parameters have a gradient even when an expert sees no token.
         "ddp_find_unused_parameters": False,
         "gradient_checkpointing": False,
@@ -197,6 +199,21 @@ def run_trainer(
         message = f"stopped at step {trainer.state.global_step} of {train.steps}; its checkpoint is kept"
         raise InterruptedJobError(message, remedy="Run the same command again to go on from there.")
     return History([entry for entry in trainer.state.log_history if measure.value in entry])
+
+
+class ResumesExactly:
+    """Goes before a `transformers` trainer as a base class, and loads a checkpoint's weights as `from_pretrained` does.
+
+    The trainer hands a checkpoint's tensors to `load_state_dict` under the names that they have on disk. Nemotron-H's
+    names on disk are not the module's own (each expert has a tensor of its own there, for one), so nothing would be
+    loaded, without an error, and the training would go on from random weights.
+    """
+
+    model: Any
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401 - a module
+        target = self.model if model is None else model
+        target.load_state_dict(load_model(resume_from_checkpoint).state_dict())
 
 
 def remove_incomplete(checkpoints: Path) -> None:
