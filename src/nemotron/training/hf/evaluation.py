@@ -8,9 +8,9 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nemo_runspec.errors import ConfigError, DataError
+from nemo_runspec.errors import ConfigError, DataError, guess
 from nemo_runspec.stage import StageResult
 from nemotron.notes import note
 from nemotron.settings import check_positive, read_settings
@@ -65,10 +65,19 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """The names of the two models whose difference is the result."""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """The configuration: the models by name, in the order of training, and what they are measured on."""
+    """The configuration: the models by name, which two to compare, and what they are measured on."""
 
     models: dict[str, str]
+    compare: Compared
     text: Text | None
     conversations: Counted | None
     prompts: Counted | None
@@ -115,9 +124,10 @@ def evaluate(stage: Stage) -> None:
     """Run the evaluation; see `nemotron.training.hf.evaluate`."""
     begin = time.monotonic()
     settings = read_settings(stage.config, EvaluationSettings)
-    if not settings.models:
-        message = "there is no model to evaluate"
-        raise ConfigError(message, remedy="Name at least one in the config entry 'models'.")
+    for name in (settings.compare.before, settings.compare.after):
+        if name not in settings.models:
+            message = f"'compare' names the model '{name}', which is not among 'models'"
+            raise ConfigError(message, remedy=guess(name, settings.models, what="models"))
     run_dir = stage.run_dir()
     if manifest := stage.finished(run_dir):
         stage.reuse(manifest)
@@ -127,11 +137,11 @@ def evaluate(stage: Stage) -> None:
     progress = stage.progress(task.parts * len(settings.models), unit="measurement")
     measured: dict[str, Measured] = {}
     for number, (name, path) in enumerate(settings.models.items()):
-        note(stage, f"{name}: {path}")
+        note(stage, f"measuring {name}")
         measured[name] = _measure(path, task, progress, number * task.parts)
     for line in table(measured):
         note(stage, line)
-    _publish(stage, run_dir, measured, time.monotonic() - begin)
+    _publish(stage, run_dir, measured, settings.compare, time.monotonic() - begin)
 
 
 def table(measured: Mapping[str, Measured]) -> list[str]:
@@ -194,17 +204,17 @@ def _measure(path: str, task: Task, progress: Progress, done: int) -> Measured:
     return Measured(**values)
 
 
-def _publish(stage: Stage, run_dir: Path, measured: Mapping[str, Measured], seconds: float) -> None:
+def _publish(stage: Stage, run_dir: Path, measured: Mapping[str, Measured], compare: Compared, seconds: float) -> None:
     models = {name: asdict(values) for name, values in measured.items()}
-    for metric in ("reward", "answer_loss", "text_loss"):
-        points = [values[metric] for values in models.values() if values[metric] is not None]
-        if points:
-            break
-    # Rewards before and after RL are the last two: the pretrained model was never asked to answer.
-    compared: list[Any] = points[-2:]
+    before, after = models[compare.before], models[compare.after]
+    metric = next(name for name in ("reward", "answer_loss", "text_loss") if after[name] is not None)
     file = run_dir / "evaluation.json"
     file.write_text(json.dumps(models, indent=2) + "\n", encoding="utf-8")
     result = StageResult(
-        metric=metric, first=compared[0], last=compared[-1], seconds=seconds, details={"models": models}
+        metric=metric.replace("_", " "),
+        first=before[metric],
+        last=after[metric],
+        seconds=seconds,
+        details={"models": models},
     )
     stage.publish(run_dir, path=file, type="evaluation", metadata={"models": models}, result=result)
