@@ -6,6 +6,7 @@ torchrun itself answers every failure with 1 and a long report, and a signal wit
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SIGNAL_BASE = 128
+EXIT_USAGE = 2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,8 +25,13 @@ def main(arguments: Sequence[str]) -> int:
         arguments: torchrun's arguments.
 
     Returns:
-        0, the exit code of the first rank that failed, or 128 and the number of the signal that ended it.
+        0, the exit code of the first rank that failed, 128 and the number of the signal that ended it, or 2 without
+        PyTorch.
     """
+    if importlib.util.find_spec("torch") is None:
+        sys.stderr.write("error: torchrun needs PyTorch, which is not installed here\n")
+        sys.stderr.write("  Install it: pip install 'nemotron[tiny]', or '.[tiny]' in a checkout, brings it.\n")
+        return EXIT_USAGE
     from torch.distributed import run  # noqa: PLC0415 - torch takes seconds to import
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - as above

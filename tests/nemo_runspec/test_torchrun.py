@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import importlib.util
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from nemo_runspec import torchrun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +51,14 @@ def test_the_exit_code_is_that_of_the_rank_that_failed(tmp_path: Path, what: str
     assert process.returncode == code
     assert "local_rank: 1" in errors
     assert "Traceback" not in errors
+
+
+def test_without_pytorch_the_way_to_get_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert torchrun.main([]) == 2
+    assert "nemotron[tiny]" in capsys.readouterr().err
 
 
 def test_a_signal_is_told_as_the_shell_does(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nemo_runspec.errors import ConfigError, guess
+from nemotron.needs import packages_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,13 +38,9 @@ def run_engine(stage: Stage, work: str) -> None:
     if name not in ENGINES:
         message = f"there is no engine '{name}'"
         raise ConfigError(message, remedy=guess(name, ENGINES, what="engines"))
-    try:
-        engine = import_module(ENGINES[name])
-    except ModuleNotFoundError as error:
-        message = f"the engine '{name}' needs '{error.name}', which is not installed here"
-        raise ConfigError(message, remedy="Install it, or run the stage in the recipe's image.") from error
-    function: Callable[[Stage], None] | None = getattr(engine, work, None)
-    if function is None:
-        message = f"the engine '{name}' does not do '{work}'"
-        raise ConfigError(message, remedy="Name another engine in the config entry 'engine'.")
-    function(stage)
+    with packages_needed(f"the engine '{name}'"):
+        function: Callable[[Stage], None] | None = getattr(import_module(ENGINES[name]), work, None)
+        if function is None:
+            message = f"the engine '{name}' does not do '{work}'"
+            raise ConfigError(message, remedy="Name another engine in the config entry 'engine'.")
+        function(stage)

@@ -15,8 +15,14 @@
 # ///
 """Turn documents into Megatron token files; the work is in `nemotron.data_prep.pretrain`."""
 
-from nemo_runspec.stage import run_stage
-from nemotron.data_prep.pretrain import prepare
+from nemo_runspec.stage import Stage, run_stage
+from nemotron.data_prep import run_preparation
+
+
+def main(stage: Stage) -> None:
+    """Do the stage's work."""
+    run_preparation(stage, "pretrain")
+
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(prepare))
+    raise SystemExit(run_stage(main))

@@ -15,8 +15,14 @@
 # ///
 """Turn prompts into training and validation files; the work is in `nemotron.data_prep.rl`."""
 
-from nemo_runspec.stage import run_stage
-from nemotron.data_prep.rl import prepare
+from nemo_runspec.stage import Stage, run_stage
+from nemotron.data_prep import run_preparation
+
+
+def main(stage: Stage) -> None:
+    """Do the stage's work."""
+    run_preparation(stage, "rl")
+
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(prepare))
+    raise SystemExit(run_stage(main))

@@ -15,8 +15,14 @@
 # ///
 """Turn conversations into packed parquet; the work is in `nemotron.data_prep.sft`."""
 
-from nemo_runspec.stage import run_stage
-from nemotron.data_prep.sft import prepare
+from nemo_runspec.stage import Stage, run_stage
+from nemotron.data_prep import run_preparation
+
+
+def main(stage: Stage) -> None:
+    """Do the stage's work."""
+    run_preparation(stage, "sft")
+
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(prepare))
+    raise SystemExit(run_stage(main))
