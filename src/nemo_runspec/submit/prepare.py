@@ -109,7 +109,8 @@ def raise_for_exit(job_dir: Path, name: str, code: int) -> None:
         raise InterruptedJobError(
             message, remedy=f"Run the same command again to go on from the last checkpoint. {log}"
         )
-    message = f"{name}: {reported['message']}" if reported else f"{name} ended with exit code {status}"
+    # The script has shown the whole error; its first line is enough to know which one.
+    message = f"{name}: {reported['message'].splitlines()[0]}" if reported else f"{name} ended with exit code {status}"
     raise JobFailedError(message, exit_code=status, remedy=log)
 
 
