@@ -24,8 +24,8 @@ WAITS = """\
 import os, pathlib, signal, sys, time
 here = pathlib.Path(os.environ["NEMO_RUNSPEC_JOB_DIR"]).parent
 (here / "child").write_text(str(os.getpid()))
-print("waiting", flush=True)
 try:
+    print("waiting", flush=True)
     time.sleep(120)
 except KeyboardInterrupt:
     (here / "checkpoint").write_text("kept")
