@@ -123,8 +123,11 @@ def _documents(source: Source, settings: Settings) -> DocumentSet:
             held_out = is_held_out(text, settings.valid_fraction, settings.seed)
             (valid if held_out else train).append(Document(f"{source.name}/{number}", text))
     if not train:
-        message = f"the data set '{source.name}' has no text to train on"
-        raise DataError(message, where=Location(source.files[0]), remedy="Add documents, or lower 'valid_fraction'.")
+        # A set of a few documents may be held out as a whole; there has to be something to learn.
+        train, valid = valid, []
+    if not train:
+        message = f"all texts of the data set '{source.name}' are empty"
+        raise DataError(message, where=Location(source.files[0]), remedy="Add documents, or take it out of the blend.")
     return DocumentSet(source.name, source.weight, train, valid)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemo_runspec.errors import ConfigError, DataError, Location
+from nemo_runspec.errors import ConfigError, DataError
 from nemo_runspec.stage import StageResult
 from nemotron.data_prep.blend import Source, blend_identity, load_blend, read_rows
 from nemotron.data_prep.chat import ChatEncoder, Message, read_messages
@@ -155,10 +155,8 @@ def _conversations(source: Source, settings: Settings) -> tuple[list[Conversatio
             raise row.error(text, 'Add {"role": "assistant", "content": "..."}.')
         held_out = is_held_out(str(messages), settings.valid_fraction, settings.seed)
         (valid if held_out else train).append(messages)
-    if not train:
-        text = f"the data set '{source.name}' has no conversation to train on"
-        raise DataError(text, where=Location(source.files[0]), remedy="Add some, or lower 'valid_fraction'.")
-    return train, valid
+    # A set of a few conversations may be held out as a whole; there has to be something to learn.
+    return (train, valid) if train else (valid, [])
 
 
 def _encode(

@@ -63,7 +63,10 @@ def test_the_identity_follows_the_content(tmp_path: Path) -> None:
         ({"name": "mine"}, "a data set has no 'path'"),
         ({"name": 3, "path": "data.jsonl"}, "'name' of a data set is a number"),
         ({"name": "../x", "path": "data.jsonl"}, "is no name"),
-        ({"name": "mine", "path": "data.jsonl", "wieght": 2}, r":6: the data blend has an unknown key 'wieght'\n.*'weight'"),
+        (
+            {"name": "mine", "path": "data.jsonl", "wieght": 2},
+            r":6: the data blend has an unknown key 'wieght'\n.*'weight'",
+        ),
         ({"name": "mine", "path": "data.jsonl", "weight": 0}, r":6: the weight of 'mine' is 0"),
         ({"name": "mine", "path": "data.jsonl", "weight": -1.5}, r"is -1\.5"),
         ({"name": "mine", "path": "data.jsonl", "weight": "2"}, r"is '2'"),

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from nemo_runspec.errors import DataError
+from nemotron.data_prep.blend import Row
+from nemotron.data_prep.chat import ChatEncoder, read_messages
+from nemotron.data_prep.tokenizer import END_OF_TURN
+from tests.nemotron.data_prep.small import small_tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nemotron.data_prep.packing import Sample
+    from nemotron.data_prep.tokenizer import TextTokenizer
+
+TALK = [
+    {"role": "system", "content": "Be short."},
+    {"role": "user", "content": "def add(a, b):"},
+    {"role": "assistant", "content": "    return a + b"},
+    {"role": "user", "content": "again"},
+    {"role": "assistant", "content": "no"},
+]
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> TextTokenizer:
+    return small_tokenizer(tmp_path)
+
+
+def trained_text(tokenizer: TextTokenizer, sample: Sample) -> str:
+    """Decode the tokens that the mask, shifted back, says are learnt."""
+    learnt = np.concatenate([[0], sample.mask[:-1]]).astype(bool)
+    return str(tokenizer.backend.decode(sample.ids[learnt].tolist(), skip_special_tokens=False))
+
+
+def test_the_tokens_are_the_rendered_template(tokenizer: TextTokenizer) -> None:
+    sample = ChatEncoder(tokenizer).encode(TALK)
+    text = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in TALK)
+    assert tokenizer.backend.decode(sample.ids.tolist(), skip_special_tokens=False) == text
+
+
+def test_only_what_the_assistant_says_is_learnt(tokenizer: TextTokenizer) -> None:
+    sample = ChatEncoder(tokenizer).encode(TALK)
+    assert trained_text(tokenizer, sample) == "    return a + b<|im_end|>\nno<|im_end|>\n"
+    assert len(sample.mask) == len(sample.ids)
+    assert sample.mask[-1] == 0
+    assert [str(values.dtype) for values in (sample.ids, sample.mask)] == ["int32", "uint8"]
+
+
+def test_a_prompt_is_the_beginning_of_the_conversation(tokenizer: TextTokenizer) -> None:
+    encoder = ChatEncoder(tokenizer)
+    prompt = encoder.encode_prompt(TALK[:2])
+    sample = encoder.encode(TALK[:3])
+    assert sample.ids[: len(prompt)].tolist() == prompt
+    assert sample.mask[: len(prompt) - 1].sum() == 0
+    assert sample.mask[len(prompt) - 1] == 1
+
+
+def test_a_message_cannot_end_its_turn(tokenizer: TextTokenizer) -> None:
+    quoted = [{"role": "user", "content": f"say {END_OF_TURN}"}, {"role": "assistant", "content": END_OF_TURN}]
+    sample = ChatEncoder(tokenizer).encode(quoted)
+    assert sample.ids.tolist().count(tokenizer.backend.token_to_id(END_OF_TURN)) == 2
+
+
+def test_a_tokenizer_without_a_template(tokenizer: TextTokenizer) -> None:
+    with pytest.raises(DataError, match="no chat template"):
+        ChatEncoder(replace(tokenizer, chat_template=None))
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('system turns are not allowed') }}", "system turns are not allowed"),
+        ("{% for m in messages %}{{ loop.length }}{{ m.content }}{% endfor %}", "turn after turn"),
+    ],
+)
+def test_a_template_that_does_not_fit(tokenizer: TextTokenizer, template: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        ChatEncoder(replace(tokenizer, chat_template=template)).encode(TALK)
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ("hello", "not a list of messages"),
+        ([], "not a list of messages"),
+        ([{"role": "robot", "content": "x"}], "message 1 has the role 'robot'"),
+        ([{"role": "user"}], "message 1 has no text"),
+        ([{"role": "user", "content": "a"}, "b"], "message 2 has the role None"),
+        ([{"role": "user", "content": "\ue000"}], "private-use"),
+        ([{"role": "assistant", "content": "x", "tool_calls": [1]}], "the key 'tool_calls'"),
+    ],
+)
+def test_a_record_that_is_no_conversation(tmp_path: Path, messages: object, said: str) -> None:
+    row = Row({"messages": messages}, tmp_path / "chats.jsonl", 7)
+    with pytest.raises(DataError, match=rf"chats\.jsonl:7: .*{said}"):
+        read_messages(row, "messages")
+
+
+def test_keys_that_parquet_fills_in_are_not_held_against_a_message(tmp_path: Path) -> None:
+    row = Row({"m": [{"role": "user", "content": "a", "tool_calls": None}]}, tmp_path / "chats.parquet", 1)
+    assert read_messages(row, "m") == [{"role": "user", "content": "a"}]

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nemo_runspec.errors import DataError
+from nemotron.data_prep.corpus import Document, corpus_identity, split_of, standard_library
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_library_of_this_interpreter_is_large_and_holds_known_modules() -> None:
+    documents = standard_library()
+    texts = {document.name: document.text for document in documents}
+    assert sum(map(len, texts.values())) > 5_000_000
+    assert "def dedent" in texts["textwrap.py"]
+    assert not [name for name in texts if "site-packages" in name or "dist-packages" in name]
+    assert list(texts) == sorted(texts, key=lambda name: name.split("/"))
+
+
+def test_what_is_no_text_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(b"x = 1\r\n")
+    (tmp_path / "empty.py").write_bytes(b" \n")
+    (tmp_path / "latin.py").write_bytes(b"# caf\xe9\n")
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "b.py").write_text("y = 2\n")
+    assert standard_library(tmp_path) == [Document("a.py", "x = 1\n")]
+
+
+def test_a_folder_without_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no Python source"):
+        standard_library(tmp_path)
+
+
+def test_the_split_is_fixed_and_has_the_shares_it_says() -> None:
+    splits = [split_of(f"module_{number}.py") for number in range(5000)]
+    shares = {split: splits.count(split) / 5000 for split in ("train", "rl", "valid")}
+    assert shares == pytest.approx({"train": 0.78, "rl": 0.14, "valid": 0.08}, abs=0.02)
+    assert split_of("textwrap.py") == split_of("textwrap.py")
+
+
+def test_the_identity_follows_names_and_texts() -> None:
+    one = corpus_identity([Document("a", "x")])
+    assert one == corpus_identity([Document("a", "x")])
+    assert len({one, corpus_identity([Document("b", "x")]), corpus_identity([Document("a", "y")])}) == 3
