@@ -7,13 +7,15 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from nemo_runspec.stage import human_count
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from nemo_runspec.step import StepReport
 
-COLUMNS = ("stage", "seconds", "tokens", "tokens/s", "metric", "first", "last", "artifact")
+COLUMNS = ("stage", "seconds", "tokens", "tokens/s", "first and last", "artifact")
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1b1f24; }
@@ -30,18 +32,18 @@ def cells(report: StepReport) -> tuple[str, ...]:
     """Give one row of the table as text, in the order of `COLUMNS`."""
     return (
         report.name,
-        f"{report.seconds:.1f}" + (" (reused)" if report.reused else ""),
-        f"{report.tokens:,}" if report.tokens else "",
-        f"{report.tokens_per_s:,.0f}" if report.tokens_per_s else "",
-        report.metric or "",
-        _number(report.first),
-        _number(report.last),
-        report.artifact,
+        f"{report.seconds:.1f}",
+        human_count(report.tokens) if report.tokens else "",
+        human_count(report.tokens_per_s) if report.tokens_per_s else "",
+        _change(report),
+        report.artifact + (" (reused)" if report.reused else ""),
     )
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _change(report: StepReport) -> str:
+    if report.first is None or report.last is None:
+        return ""
+    return f"{report.metric} {report.first:.4g} -> {report.last:.4g}"
 
 
 def write_json(reports: Iterable[StepReport], path: Path) -> None:

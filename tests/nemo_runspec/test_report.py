@@ -24,7 +24,7 @@ REPORTS = [
         curve=((0, 8.3), (10, 5.0), (20, 4.1)),
         details={"note": "<b>bold</b>"},
     ),
-    StepReport("data <prep>", 1.0, reused=True),
+    StepReport("data <prep>", 1.0, artifact="data:v2", reused=True),
 ]
 
 
@@ -41,8 +41,8 @@ class Links(HTMLParser):
 
 
 def test_cells_are_readable() -> None:
-    assert cells(REPORTS[0]) == ("pretrain", "61.2", "1,500,000", "24,501", "loss", "8.312", "4.1", "model:v1")
-    assert cells(REPORTS[1]) == ("data <prep>", "1.0 (reused)", "", "", "", "", "", "")
+    assert cells(REPORTS[0]) == ("pretrain", "61.2", "1.5M", "24.5k", "loss 8.312 -> 4.1", "model:v1")
+    assert cells(REPORTS[1]) == ("data <prep>", "1.0", "", "", "", "data:v2 (reused)")
     assert len(cells(REPORTS[0])) == len(COLUMNS)
 
 

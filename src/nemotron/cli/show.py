@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 import yaml
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
@@ -105,9 +106,11 @@ def step_header(step: Step, job: Job, number: int, total: int) -> None:
 
 def pipeline_report(reports: Sequence[StepReport], workspace: Path) -> None:
     """Print the table at a pipeline's end, and where the report is."""
-    table = Table(*COLUMNS, title=None, header_style="bold", show_edge=False)
-    for column in table.columns[1:-1]:
+    table = Table(*COLUMNS, box=SIMPLE_HEAD, header_style="bold", show_edge=False)
+    for column in table.columns[1:4]:
         column.justify = "right"
+        column.no_wrap = True
+    table.columns[-1].overflow = "fold"
     for report in reports:
         table.add_row(*cells(report))
     console = Console()
