@@ -31,6 +31,7 @@ from nemo_runspec.artifacts import (
 from nemo_runspec.errors import ConfigError, Location, NemotronError
 from nemo_runspec.job_folder import ERROR_FILE, JOB_DIR_VARIABLE, RESULT_FILE
 from nemo_runspec.stage.given import JobFacts, artifact_name, load_config, load_job, split_arguments, whole_number
+from nemo_runspec.stage.lock import hold
 from nemo_runspec.stage.parent import die_with_parent
 from nemo_runspec.stage.progress import Progress, say
 from nemo_runspec.stage.result import StageResult
@@ -104,7 +105,8 @@ class Stage:
 
         The fingerprint covers the configuration without `output_dir` and `artifact`, the identity, and the version of
         the installed package. So the same run finds its checkpoints again, and any other run gets a folder of its own.
-        What `publish` will need is checked here, before any work is done.
+        What `publish` will need is checked here, before any work is done, and the folder is this process's alone from
+        now on: another run of the same waits until it has ended.
 
         Args:
             identity: What else the result depends on, such as the digest of an input file.
@@ -123,6 +125,8 @@ class Stage:
         fingerprint = digest({"config": config, "identity": list(identity), "version": package_version()})
         folder = Path(output_dir).absolute() / fingerprint[:_FINGERPRINT_LENGTH]
         folder.mkdir(parents=True, exist_ok=True)
+        if self.rank == 0:
+            hold(folder, lambda: say(f"{self.label}  waiting for another run of the same to end"))
         return folder
 
     def finished(self, run_dir: Path) -> Manifest | None:
