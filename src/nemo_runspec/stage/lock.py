@@ -25,8 +25,8 @@ def hold(folder: Path, waiting: Callable[[], None]) -> None:
     """
     if folder in _held:
         return
-    # Beside the folder, not in it: what is in it may be published as a whole.
-    descriptor = os.open(folder.parent / f".{folder.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    # The folder itself is locked: a lock file in it would be published with the rest.
+    descriptor = os.open(folder, os.O_RDONLY)
     _held[folder] = descriptor
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
