@@ -166,8 +166,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 def _download(name: str) -> Path:
     # Only a tokenizer from the Hub needs the Hub's client, which takes its time to import.
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 as said above
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415 as above
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(_FILES)))
