@@ -211,7 +211,7 @@ class ResumesExactly:
 
     model: Any
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401 - a module
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401 the library types it as Any
         target = self.model if model is None else model
         target.load_state_dict(load_model(resume_from_checkpoint).state_dict())
 
