@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,8 +20,6 @@ from nemo_runspec.submit.prepare import job_description
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from nemo_runspec.job import Job
     from nemo_runspec.pipeline import Plan
     from nemo_runspec.step import Step, StepReport
@@ -116,4 +115,6 @@ def pipeline_report(reports: Sequence[StepReport], workspace: Path) -> None:
     console = Console()
     console.print(Rule("[bold]done[/bold]", align="left", style="green"))
     console.print(table)
-    console.print(f"\nreport: {workspace / 'report.html'}  and  {workspace / 'report.json'}", soft_wrap=True)
+    here = Path.cwd()
+    folder = workspace.relative_to(here) if workspace.is_relative_to(here) else workspace
+    typer.echo(f"\nreport: {folder / 'report.html'} and {folder / 'report.json'}")
