@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nemotron.cli.family import Family, Row
 
-app = Family(
+FAMILY = Family(
     name="nano3",
     title="Nemotron 3 Nano",
     rows=(
@@ -16,4 +16,6 @@ app = Family(
         Row("rl", "rl/train.py", "Train the fine-tuned model with GRPO on a verifiable reward."),
         Row("eval", "eval/evaluate.py", "Measure held-out loss, perplexity and reward, before and after RL."),
     ),
-).app()
+)
+
+app = FAMILY.app()

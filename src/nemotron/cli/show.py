@@ -20,6 +20,7 @@ from nemo_runspec.submit.prepare import job_description
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
     from nemo_runspec.job import Job
     from nemo_runspec.pipeline import Plan
     from nemo_runspec.step import Step, StepReport
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 INDENT = "  "
 LONGEST_LINE = 100_000
+NEWLINE = "\n"
+DOCUMENT_END = "\n..."
 
 
 def dry_run(job: Job) -> None:
@@ -51,13 +54,13 @@ def dry_run_plan(plan: Plan) -> None:
 def _print_job(job: Job) -> None:
     description = job_description(job)
     _heading(f"configuration of {job.spec.name}", str(job.config.path))
-    for line in annotated_yaml(description["config"], description["origins"]):
-        typer.echo(f"{INDENT}{line}")
+    for line, origin in annotated_yaml(description["config"], description["origins"]):
+        typer.echo(f"{INDENT}{line}{_remark(origin)}")
     _heading("command", f"profile {job.profile.name}, executor {job.profile.executor}")
     typer.echo(f"{INDENT}{shlex.join(description['command'])}")
     _heading("environment", "added to yours")
     for name, entry in description["env"].items():
-        typer.echo(f"{INDENT}{name}={entry['value']}" + typer.style(f"   # {entry['origin']}", fg="cyan"))
+        typer.echo(f"{INDENT}{name}={entry['value']}{_remark(entry['origin'])}")
     problems = (*job.missing.values(), *job.obstacles)
     if problems:
         _heading("not yet", "what the job would stop at")
@@ -66,12 +69,18 @@ def _print_job(job: Job) -> None:
     typer.echo("\nDry run: nothing was started.")
 
 
+def _remark(origin: str | None) -> str:
+    return typer.style(f"   # {origin}", fg="cyan") if origin else ""
+
+
 def _heading(title: str, note: str) -> None:
     typer.echo("\n" + typer.style(title, bold=True) + typer.style(f"   ({note})", dim=True))
 
 
-def annotated_yaml(config: Mapping[str, Any], origins: Mapping[str, str], prefix: str = "") -> Iterator[str]:
-    """Give a configuration as YAML lines, with a comment where a value is not the file's own.
+def annotated_yaml(
+    config: Mapping[str, Any], origins: Mapping[str, str], prefix: str = ""
+) -> Iterator[tuple[str, str | None]]:
+    """Give a configuration as YAML lines, each with the origin of its value where that is not the file itself.
 
     Args:
         config: Plain values.
@@ -80,13 +89,12 @@ def annotated_yaml(config: Mapping[str, Any], origins: Mapping[str, str], prefix
     """
     for key, value in config.items():
         path = f"{prefix}{key}"
-        origin = typer.style(f"   # {origins[path]}", fg="cyan") if path in origins else ""
         if isinstance(value, dict) and value:
-            yield f"{key}:{origin}"
-            yield from (f"{INDENT}{line}" for line in annotated_yaml(value, origins, f"{path}."))
+            yield f"{key}:", origins.get(path)
+            yield from ((f"{INDENT}{line}", origin) for line, origin in annotated_yaml(value, origins, f"{path}."))
         else:
             text = yaml.safe_dump(value, default_flow_style=True, width=LONGEST_LINE, allow_unicode=True)
-            yield f"{key}: {text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}{origin}"
+            yield f"{key}: {text.removesuffix(NEWLINE).removesuffix(DOCUMENT_END)}", origins.get(path)
 
 
 def submitted(job: Job, submission: Submission) -> None:
