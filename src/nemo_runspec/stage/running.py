@@ -28,7 +28,7 @@ from nemo_runspec.artifacts import (
     replace_file,
     write_manifest,
 )
-from nemo_runspec.errors import ConfigError, Location, NemotronError
+from nemo_runspec.errors import EXIT_INTERRUPTED, ConfigError, Location, NemotronError
 from nemo_runspec.job_folder import ERROR_FILE, JOB_DIR_VARIABLE, RESULT_FILE
 from nemo_runspec.stage.given import JobFacts, artifact_name, load_config, load_job, split_arguments, whole_number
 from nemo_runspec.stage.lock import hold
@@ -264,7 +264,7 @@ def run_stage(main: Callable[[Stage], object]) -> int:
         main: Takes the stage.
 
     Returns:
-        0, or the error's exit code.
+        0, the error's exit code, or 130 after Ctrl-C.
     """
     try:
         main(Stage.from_command_line())
@@ -275,6 +275,9 @@ def run_stage(main: Callable[[Stage], object]) -> int:
             document = {"title": error.title, "message": str(error), "exit_code": error.exit_code}
             replace_file(Path(folder) / ERROR_FILE, _json_bytes(document))
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -319,6 +319,17 @@ def test_a_stage_that_ends_well_has_status_0(job_dir: Path, monkeypatch: pytest.
     assert run_stage(lambda stage: stage.name) == 0
 
 
+def test_ctrl_c_is_one_word_and_the_shell_s_status(
+    job_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(_: Stage) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config", str(job_dir / "train.yaml")])
+    assert run_stage(main) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_an_unexpected_error_keeps_its_traceback(job_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def main(_: Stage) -> None:
         raise ZeroDivisionError
