@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # A tokenizer of a few thousand tokens learns nothing from more text than this.
 _TOKENIZER_CHARACTERS = 12_000_000
+_REPORT_EVERY = 50  # documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,9 @@ def _write_tokens(
                 for ids in tokenizer.encode_texts(document.text for document in documents):
                     done += 1
                     seen += len(ids) + 1
-                    progress.update(done, tokens=seen)
+                    # The first document waits for its whole batch: an estimate from it alone would be far off.
+                    if done % _REPORT_EVERY == 0 or done == total:
+                        progress.update(done, tokens=seen)
                     yield np.append(ids, tokenizer.end_of_text)
 
             written = write_pair(prefix, sequences(), dtype)
