@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+import nemotron
 from nemo_runspec.errors import ConfigError, DataError
 from nemotron.data_prep.binidx import token_dtype, write_pair
 from nemotron.data_prep.packing import Sample
+from nemotron.settings import read_settings
 from nemotron.training.hf.data import IGNORED, Conversations, Stream, Windows, collate, conversation_example, read_blend
-from nemotron.training.hf.evaluation import Measured, table
+from nemotron.training.hf.evaluation import EvaluationSettings, Measured, table
 from nemotron.training.hf.grpo import GrpoTraining, function_reward, improvement
 from nemotron.training.hf.prompts import Prompt, read_prompts
 from nemotron.training.hf.run import History, TrainSettings, last_complete, remove_incomplete
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def settings(batch_size: int) -> TrainSettings:
@@ -179,6 +180,15 @@ def test_what_is_no_prompt(tmp_path: Path, content: str | None, said: str) -> No
         (tmp_path / "val.jsonl").write_text(content)
     with pytest.raises(DataError, match=said):
         read_prompts(tmp_path / "val.jsonl")
+
+
+def test_the_production_configuration_is_one_that_the_evaluation_takes() -> None:
+    folder = Path(nemotron.__file__).parent / "recipes" / "nano3" / "eval" / "config"
+    config = yaml.safe_load(re.sub(r"\$\{.*?\}", "somewhere", (folder / "default.yaml").read_text()))
+    del config["run"]
+    settings = read_settings(config, EvaluationSettings)
+    assert {settings.compare.before, settings.compare.after} <= set(settings.models)
+    assert settings.prompts is None
 
 
 def test_the_table_has_a_dash_for_what_was_not_measured() -> None:
