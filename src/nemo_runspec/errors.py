@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+SIGNAL_BASE = 128
+
+
+def shell_status(code: int) -> int:
+    """Give an exit code as a shell tells it: 128 and the signal's number where `subprocess` has the negative number."""
+    return SIGNAL_BASE - code if code < 0 else code
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,10 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from nemo_runspec.errors import EXIT_USAGE, SIGNAL_BASE, shell_status
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-SIGNAL_BASE = 128
-EXIT_USAGE = 2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     if importlib.util.find_spec("torch") is None:
         sys.stderr.write("error: torchrun needs PyTorch, which is not installed here\n")
-        sys.stderr.write("  Install it: pip install 'nemotron[tiny]', or '.[tiny]' in a checkout, brings it.\n")
+        sys.stderr.write("  Install it; the extra 'tiny' of this package brings it.\n")
         return EXIT_USAGE
     from torch.distributed import run  # noqa: PLC0415 - torch takes seconds to import
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above
@@ -44,8 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         return SIGNAL_BASE + int(signalled.sigval)
     except ChildFailedError as failed:
         # torchrun's own log has told which rank it was.
-        code = failed.get_first_failure()[1].exitcode
-        return SIGNAL_BASE - code if code < 0 else code
+        return shell_status(failed.get_first_failure()[1].exitcode)
     return 0
 
 

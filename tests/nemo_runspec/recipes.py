@@ -31,6 +31,14 @@ output_dir: ${workspace:}/thing
 train: {lr: 1.0e-3, max_steps: 5, shuffle: true, names: [a, b], path: null}
 """
 
+# Ends at once, and leaves a process that has left its group and holds its output; `left` has its number.
+LEAVES_ONE_RUNNING = """\
+import pathlib, subprocess
+process = subprocess.Popen(["sleep", "300"], start_new_session=True)
+pathlib.Path("left").write_text(str(process.pid))
+print("ran")
+"""
+
 PRINT_CONFIG = "import sys\nprint(open(sys.argv[2]).read())"
 
 

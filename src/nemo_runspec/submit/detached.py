@@ -1,4 +1,4 @@
-"""The client that keeps a detached local job going: `python -m nemo_runspec.submit.detached NAME SCRIPT PROCESSES`."""
+"""The client that keeps a detached local job going: `python -m nemo_runspec.submit.detached NAME JOB_DIR PROCESSES`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import sys
 from pathlib import Path
 
 
-def main(name: str, script: str, processes: str) -> None:
-    """Run a launch script through an Experiment; the environment is this process's own.
+def main(name: str, job_dir: str, processes: str) -> None:
+    """Run a job's launch script through an Experiment; the environment is this process's own.
 
     Args:
         name: The recipe's name.
-        script: The launch script's path.
+        job_dir: The job's folder.
         processes: How many processes the job starts, for nemo-run's record.
     """
     from nemo_run import LocalExecutor  # noqa: PLC0415 - takes seconds to import
 
     from nemo_runspec.submit.experiment import run_experiment  # noqa: PLC0415 - beside nemo-run's own import
 
-    run_experiment(name, Path(script), LocalExecutor(ntasks_per_node=int(processes)))
+    run_experiment(name, Path(job_dir), LocalExecutor(ntasks_per_node=int(processes)))
 
 
 if __name__ == "__main__":

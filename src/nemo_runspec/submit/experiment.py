@@ -8,22 +8,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemo_runspec.executors import create_executor, require_supported
 from nemo_runspec.job import processes_per_node
 from nemo_runspec.job_folder import CLIENT_LOG_FILE, EXIT_CODE_FILE, PID_FILE
 from nemo_runspec.submit.prepare import raise_for_exit, write_job, write_launch_script
-from nemo_runspec.submit.signals import signal_group, signals_passed_on
+from nemo_runspec.submit.signals import Interruption, signal_group, signals_passed_on
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nemo_run import Executor
 
     from nemo_runspec.job import Job
 
-NO_EXIT_CODE = 1
+ATTACHED = Path(__file__).with_name("attached.sh")
 START_S = 20
 """How long a signal waits for a job that is about to start."""
 POLL_S = 0.1
@@ -51,33 +50,37 @@ def run_attached(job: Job) -> None:
     """
     require_supported(job.profile)
     write_job(job)
-    script = write_launch_script(job)
+    write_launch_script(job)
     executor = create_executor(job.profile, env_vars={v.name: v.value for v in job.env if not v.secret})
     # A local job inherits our environment; nemo-run would write secrets to disk with the executor.
     os.environ.update({variable.name: variable.value for variable in job.env if variable.secret})
-    run_experiment(job.spec.name, script, executor)
-    raise_for_exit(job.job_dir, job.spec.name, _exit_code(job.job_dir))
+    interruption = run_experiment(job.spec.name, job.job_dir, executor)
+    raise_for_exit(job.job_dir, job.spec.name, _exit_code(job.job_dir), interrupted=interruption.by_user)
 
 
-def run_experiment(name: str, script: Path, executor: Executor) -> None:
-    """Run one script through an Experiment and wait for it; SIGINT and SIGTERM are passed on to it.
+def run_experiment(name: str, job_dir: Path, executor: Executor) -> Interruption:
+    """Run the launch script of a job folder through an Experiment and wait; SIGINT and SIGTERM are passed on to it.
 
     Args:
         name: The recipe's name.
-        script: The launch script in the job's folder.
+        job_dir: The job's folder.
         executor: Where to run it.
+
+    Returns:
+        What the job was asked to do by a signal to us.
     """
     # In a thread: torchx takes over the signal handlers of the main thread, and then waits for the job all the same.
-    with ThreadPoolExecutor(max_workers=1) as pool, signals_passed_on(partial(_signal_job, script.parent)):
-        pool.submit(_run_experiment, name, script, executor).result()
+    with ThreadPoolExecutor(max_workers=1) as pool, signals_passed_on(partial(_signal_job, job_dir)) as interruption:
+        pool.submit(_run_experiment, name, job_dir, executor).result()
+    return interruption
 
 
-def _run_experiment(name: str, script: Path, executor: Executor) -> None:
+def _run_experiment(name: str, job_dir: Path, executor: Executor) -> None:
     import nemo_run as run  # noqa: PLC0415 - takes seconds to import
 
     title = name.replace("/", "-")
     with run.Experiment(title, executor=executor) as experiment:
-        experiment.add(run.Script(path=str(script), entrypoint="bash"), name=title)
+        experiment.add(run.Script(path=str(ATTACHED), args=[str(job_dir)], entrypoint="bash"), name=title)
         experiment.run(detach=False, tail_logs=True)
 
 
@@ -90,10 +93,10 @@ def _signal_job(job_dir: Path, number: int) -> None:
         signal_group(int(path.read_text(encoding="utf-8")), number)
 
 
-def _exit_code(job_dir: Path) -> int:
+def _exit_code(job_dir: Path) -> int | None:
     # nemo-run ends with 0 whatever became of the job; the job's own file tells.
     path = job_dir / EXIT_CODE_FILE
-    return int(path.read_text(encoding="utf-8")) if path.is_file() else NO_EXIT_CODE
+    return int(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def run_detached(job: Job) -> Submission:
@@ -104,10 +107,10 @@ def run_detached(job: Job) -> Submission:
     """
     require_supported(job.profile)
     write_job(job)
-    script = write_launch_script(job)
+    write_launch_script(job)
     env = {**os.environ, **{variable.name: variable.value for variable in job.env}}
     module = "nemo_runspec.submit.detached"
-    command = [sys.executable, "-m", module, job.spec.name, str(script), str(processes_per_node(job.profile))]
+    command = [sys.executable, "-m", module, job.spec.name, str(job.job_dir), str(processes_per_node(job.profile))]
     log = str(job.job_dir / CLIENT_LOG_FILE)
     # Not subprocess: it takes a child that is still running at our end for a mistake.
     pid = os.posix_spawn(

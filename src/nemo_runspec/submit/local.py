@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,17 +11,20 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from nemo_runspec.errors import JobFailedError
 from nemo_runspec.job_folder import LOG_FILE
 from nemo_runspec.stage import die_with_parent
-from nemo_runspec.submit.prepare import raise_for_exit, write_job
-from nemo_runspec.submit.signals import GRACE_S, signal_group, signals_passed_on
+from nemo_runspec.submit.prepare import raise_for_exit, write_job, write_launch_script
+from nemo_runspec.submit.signals import Interruption, signal_group, signals_passed_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nemo_runspec.job import Job
+
+DRAIN_S = 2
+"""How long the output of an ended job may stay open: something that it left running may hold it for ever."""
+POLL_S = 0.2
 
 
 def execute_local(job: Job) -> None:
@@ -33,56 +37,71 @@ def execute_local(job: Job) -> None:
         JobFailedError: The job or one of its startup commands ended with a non-zero status.
     """
     write_job(job)
+    script = write_launch_script(job)
     env = {**os.environ, **{variable.name: variable.value for variable in job.env}}
     with (job.job_dir / LOG_FILE).open("ab") as log:
-        for command in job.profile.startup_commands:
-            code = run_process(["bash", "-c", command], env=env, log=log)
-            if code:
-                message = f"startup command '{command}' ended with exit code {code}"
-                raise JobFailedError(message, exit_code=code, remedy="Correct startup_commands in the profile.")
-        code = run_process(job.command, env=env, log=log)
-    raise_for_exit(job.job_dir, job.spec.name, code)
+        code, interruption = run_script(script, env=env, log=log)
+    raise_for_exit(job.job_dir, job.spec.name, code, interrupted=interruption.by_user)
 
 
-def run_process(command: Sequence[str], *, env: Mapping[str, str], log: BinaryIO, cwd: Path | None = None) -> int:
-    """Run a command in a process group of its own, copying its output to ours and to a log.
+def run_script(script: Path, *, env: Mapping[str, str], log: BinaryIO) -> tuple[int, Interruption]:
+    """Run a bash script in a process group of its own, copying its output to ours and to a log.
 
     Args:
-        command: The command, as arguments.
+        script: The script.
         env: Its whole environment.
         log: Where its output is kept.
-        cwd: Its working directory; ours when not given.
 
     Returns:
-        Its exit code; negative for a signal.
+        Its exit code, negative for a signal, and what it was asked to do by a signal to us.
     """
-    # A group of its own, so that a signal reaches launcher and ranks together and exactly once; tied to us, so
-    # that nothing is left running when we are killed.
+    # A group of its own, so that a signal to us reaches it exactly once and in the order that we choose; tied to us,
+    # so that nothing is left running when we are killed.
     with subprocess.Popen(
-        command,
+        ["bash", str(script)],  # noqa: S607 - the user's own bash, wherever PATH has it
         env=dict(env),
-        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, and no thread of ours runs yet
     ) as process:
-        copier = threading.Thread(target=_copy, args=(process.stdout, log), daemon=True)
+        stop = threading.Event()
+        copier = threading.Thread(target=_copy, args=(process.stdout, log, stop), daemon=True)
         copier.start()
-        with signals_passed_on(partial(signal_group, process.pid)):
+        with signals_passed_on(partial(signal_group, process.pid)) as interruption:
             code = process.wait()
-        # A finished job leaves nothing behind; what it leaves would also keep its output open.
+        # A finished job leaves nothing behind in its group.
         signal_group(process.pid, signal.SIGTERM)
-        copier.join(timeout=GRACE_S)
+        copier.join(timeout=DRAIN_S)
         signal_group(process.pid, signal.SIGKILL)
+        stop.set()
         copier.join()
-    return code
+    return code, interruption
 
 
-def _copy(source: BinaryIO, log: BinaryIO) -> None:
-    while chunk := os.read(source.fileno(), 65536):
+def _copy(source: BinaryIO, log: BinaryIO, stop: threading.Event) -> None:
+    """Copy until the end of the output, or until told to stop; the job goes on even if nobody reads ours."""
+    shown = True
+    while not stop.is_set():
+        if not select.select([source], [], [], POLL_S)[0]:
+            continue
+        chunk = os.read(source.fileno(), 65536)
+        if not chunk:
+            return
         log.write(chunk)
         log.flush()
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        shown = shown and _show(chunk)
+
+
+def _show(chunk: bytes) -> bool:
+    """Write to our output; a notebook's takes text only. Tell whether anybody still reads it."""
+    try:
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.buffer.write(chunk)
+        else:
+            sys.stdout.write(chunk.decode(errors="replace"))
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -7,8 +7,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.config.save import save_configs, write_private
-from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError
-from nemo_runspec.job_folder import ERROR_FILE, EXIT_CODE_FILE, LAUNCH_FILE, LOG_FILE, PID_FILE
+from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError, shell_status
+from nemo_runspec.job_folder import ERROR_FILE, LAUNCH_FILE, LOG_FILE
 from nemo_runspec.provenance import collect
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from nemo_runspec.job import Job
 
-SIGNAL_BASE = 128
+EXIT_UNKNOWN = 1
+STARTUP_TRAP = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
 
 
 def job_description(job: Job) -> dict[str, Any]:
@@ -62,27 +63,23 @@ def write_job(job: Job) -> None:
 
 
 def write_launch_script(job: Job) -> Path:
-    """Write the script that runs the job's command, logs it, and leaves its exit code in the job folder."""
-    commands = (*job.profile.startup_commands, shlex.join(job.command))
-    pid, code, log = (shlex.quote(str(job.job_dir / name)) for name in (PID_FILE, EXIT_CODE_FILE, LOG_FILE))
-    body = "\n".join(f"  {command}" for command in commands)
-    # A signal to the group is the command's to answer: the shell waits for it, and the log stays open for it.
-    text = f"""#!/usr/bin/env bash
-umask 077
-echo $$ > {pid}
-trap 'status=$?; echo "$status" > {code}' EXIT
-trap : INT TERM
-set -eo pipefail
-{{
-{body}
-}} 2>&1 | (trap '' INT TERM; exec tee -a {log})
-"""
+    """Write the script that becomes the job: startup commands and the command itself, in one shell.
+
+    The real command stands in it, also where it is redacted elsewhere: only its owner can read it.
+    """
+    lines = ["#!/usr/bin/env bash", "set -e"]
+    if job.spec.run.workdir is not None:
+        lines.append(f"cd {shlex.quote(job.spec.run.workdir)}")
+    if job.profile.startup_commands:
+        lines += [STARTUP_TRAP, *job.profile.startup_commands, "trap - ERR"]
+    # In the shell's place, so that signals and the exit code are the command's own.
+    lines.append(f"exec {shlex.join(job.command)}")
     path = job.job_dir / LAUNCH_FILE
-    write_private(path, text)
+    write_private(path, "\n".join(lines) + "\n")
     return path
 
 
-def raise_for_exit(job_dir: Path, name: str, code: int) -> None:
+def raise_for_exit(job_dir: Path, name: str, code: int | None, *, interrupted: bool = False) -> None:
     """Turn a job's exit code into the error to end with; 0 passes.
 
     An error that the script itself reported (`error.json`) takes the place of the launcher's number: torchrun
@@ -91,24 +88,27 @@ def raise_for_exit(job_dir: Path, name: str, code: int) -> None:
     Args:
         job_dir: The job's folder.
         name: The job's name.
-        code: The exit code; negative for a signal, as `subprocess` gives it.
+        code: The exit code; negative for a signal, as `subprocess` gives it; None where it is not known.
+        interrupted: Whether the job was asked to end with SIGINT; what it answered does not count then.
 
     Raises:
         InterruptedJobError: The job ended on SIGINT.
-        JobFailedError: It ended with any other non-zero status.
+        JobFailedError: It ended with any other non-zero status, or nobody knows how.
     """
-    status = SIGNAL_BASE - code if code < 0 else code
+    log = f"Its log is {job_dir / LOG_FILE}."
+    if code is None and not interrupted:
+        message = f"{name} ended without leaving an exit code"
+        raise JobFailedError(message, exit_code=EXIT_UNKNOWN, remedy=log)
     reported = read_error(job_dir)
+    status = EXIT_INTERRUPTED if interrupted or code is None else shell_status(code)
     if reported and status:
         status = int(reported["exit_code"])
     if status == 0:
         return
-    log = f"Its log is {job_dir / LOG_FILE}."
     if status == EXIT_INTERRUPTED:
+        remedy = f"Run the same command again to go on from the last checkpoint. {log}"
         message = f"{name} was interrupted"
-        raise InterruptedJobError(
-            message, remedy=f"Run the same command again to go on from the last checkpoint. {log}"
-        )
+        raise InterruptedJobError(message, remedy=remedy)
     # The script has shown the whole error; its first line is enough to know which one.
     message = f"{name}: {reported['message'].splitlines()[0]}" if reported else f"{name} ended with exit code {status}"
     raise JobFailedError(message, exit_code=status, remedy=log)

@@ -28,9 +28,11 @@ BODY = "import os\nprint(os.environ['MSG'], os.environ['LATER'], os.environ['A_T
 
 
 def _job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str = BODY, profile: str = "here") -> Job:
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "it's a folder"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setenv("A_TOKEN", "canary-0123456789")
-    write_env_file(tmp_path, PROFILE)
+    write_env_file(here, PROFILE)
     return compile_job(write_recipe(tmp_path / "recipe", body=body), RecipeConfig(profile=profile, mode=Mode.RUN))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
@@ -15,7 +16,7 @@ from nemo_runspec.context import RecipeConfig
 from nemo_runspec.errors import JobFailedError, ProfileError
 from nemo_runspec.job import compile_job
 from nemo_runspec.submit.local import execute_local
-from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemo_runspec.recipes import LEAVES_ONE_RUNNING, write_env_file, write_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,15 +113,46 @@ def test_a_secret_that_is_not_set_stops_the_job_before_anything_is_written(tmp_p
     assert not job.job_dir.exists()
 
 
-def test_startup_commands_run_first_and_stop_the_job_when_they_fail(
+def test_startup_commands_share_the_jobs_shell_and_stop_it_when_they_fail(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    write_env_file(tmp_path, '[here]\nexecutor = "local"\nstartup_commands = ["echo first", "exit 7"]\n')
-    job = compile_job(write_recipe(tmp_path / "recipe", body="print('second')"), RecipeConfig(profile="here"))
-    with pytest.raises(JobFailedError, match="startup command 'exit 7'") as error:
-        execute_local(job)
+    path = write_env_file(tmp_path, '[here]\nexecutor = "local"\nstartup_commands = ["export LATER=1", "echo first"]\n')
+    script = write_recipe(tmp_path / "recipe", body="import os\nprint(os.environ['LATER'])")
+    execute_local(compile_job(script, RecipeConfig(profile="here")))
+    assert capfdbinary.readouterr().out == b"first\n1\n"
+    path.write_text('[here]\nexecutor = "local"\nstartup_commands = ["bash -c 'exit 7'"]\n', encoding="utf-8")
+    with pytest.raises(JobFailedError) as error:
+        execute_local(compile_job(script, RecipeConfig(profile="here")))
     assert error.value.exit_code == 7
-    assert capfdbinary.readouterr().out == b"first\n"
+    assert capfdbinary.readouterr().out == b"startup command failed: bash -c 'exit 7'\n"
+
+
+def test_a_job_goes_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
+    body = "for number in range(20_000):\n    print('line', number, flush=True)"
+    script = write_recipe(tmp_path / "recipe", body=body)
+    command = [sys.executable, "-c", START.format(script=str(script))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "line 0\n"
+        process.stdout.close()
+        process.wait(timeout=60)
+    (log,) = (tmp_path / "output" / "jobs").glob("*/job.log")
+    assert log.read_text(encoding="utf-8").endswith("line 19999\n")
+
+
+def test_a_notebooks_output_takes_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cell(io.StringIO):
+        """A stream without a buffer, as a notebook has it."""
+
+    cell = Cell()
+    monkeypatch.setattr(sys, "stdout", cell)
+    execute_local(compile_job(write_recipe(tmp_path / "recipe", body="print('grüezi')"), RecipeConfig()))
+    assert cell.getvalue() == "grüezi\n"
+
+
+def test_what_a_job_leaves_running_does_not_keep_the_command(tmp_path: Path) -> None:
+    execute_local(compile_job(write_recipe(tmp_path / "recipe", body=LEAVES_ONE_RUNNING), RecipeConfig()))
+    os.kill(int((tmp_path / "left").read_text(encoding="utf-8")), signal.SIGKILL)
 
 
 def _started(script: Path) -> subprocess.Popen[str]:
@@ -139,8 +171,9 @@ def _child(tmp_path: Path) -> int:
     return int((tmp_path / "output" / "jobs" / "child").read_text(encoding="utf-8"))
 
 
-def test_ctrl_c_reaches_the_job_which_keeps_its_checkpoint(tmp_path: Path) -> None:
-    process = _started(write_recipe(tmp_path / "recipe", body=WAITS))
+@pytest.mark.parametrize("status", [130, 0])
+def test_ctrl_c_reaches_the_job_which_keeps_its_checkpoint(tmp_path: Path, status: int) -> None:
+    process = _started(write_recipe(tmp_path / "recipe", body=WAITS.replace("130", str(status))))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

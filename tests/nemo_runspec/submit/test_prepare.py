@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -9,8 +11,10 @@ import yaml
 from nemo_runspec.context import RecipeConfig
 from nemo_runspec.errors import InterruptedJobError, JobFailedError
 from nemo_runspec.job import Job, compile_job
+from nemo_runspec.job_folder import EXIT_CODE_FILE, LOG_FILE, PID_FILE
+from nemo_runspec.submit.experiment import ATTACHED
 from nemo_runspec.submit.prepare import job_description, raise_for_exit, write_job, write_launch_script
-from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemo_runspec.recipes import LEAVES_ONE_RUNNING, write_env_file, write_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,20 +42,46 @@ def test_the_record_is_the_description_and_the_provenance(tmp_path: Path, monkey
     [
         ("print('ran')", "", 0, "ran\n"),
         ("raise SystemExit(5)", "", 5, ""),
-        ("print('ran')", 'startup_commands = ["echo first", "false"]', 1, "first\n"),
+        ("import os\nprint(os.environ['LATER'])", 'startup_commands = ["export LATER=1"]', 0, "1\n"),
+        ("print('ran')", 'startup_commands = ["echo first", "false"]', 1, "first\nstartup command failed: false\n"),
     ],
 )
-def test_the_launch_script_logs_and_leaves_the_exit_code(
+def test_the_launch_script_becomes_the_job_and_its_log_and_exit_code_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, table: str, code: int, log: str
 ) -> None:
     job = _job(tmp_path, monkeypatch, body, table)
     write_job(job)
-    script = write_launch_script(job)
-    result = subprocess.run(["bash", str(script)], check=False, capture_output=True, text=True)  # noqa: S607 - the system's bash
+    write_launch_script(job)
+    result = subprocess.run(["bash", str(ATTACHED), str(job.job_dir)], check=False, capture_output=True, text=True)  # noqa: S607 - the system's bash
     assert (result.returncode, result.stdout) == (code, log)
-    assert (job.job_dir / "exit_code").read_text(encoding="utf-8") == f"{code}\n"
-    assert (job.job_dir / "job.log").read_text(encoding="utf-8") == log
-    assert int((job.job_dir / "pid").read_text(encoding="utf-8")) > 1
+    assert (job.job_dir / EXIT_CODE_FILE).read_text(encoding="utf-8") == f"{code}\n"
+    assert (job.job_dir / LOG_FILE).read_text(encoding="utf-8") == log
+    assert int((job.job_dir / PID_FILE).read_text(encoding="utf-8")) > 1
+
+
+def test_what_the_job_leaves_running_does_not_keep_the_attached_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _job(tmp_path, monkeypatch, LEAVES_ONE_RUNNING)
+    write_job(job)
+    write_launch_script(job)
+    command = ["bash", str(ATTACHED), str(job.job_dir)]
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL, timeout=60).returncode == 0
+    assert (job.job_dir / LOG_FILE).read_text(encoding="utf-8") == "ran\n"
+    os.kill(int((tmp_path / "left").read_text(encoding="utf-8")), signal.SIGKILL)
+
+
+def test_the_job_starts_where_its_script_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = _job(tmp_path, monkeypatch)
+    script = job.spec.script_path
+    text = script.read_text(encoding="utf-8")
+    script.write_text(
+        text.replace('# launch = "direct"', f'# launch = "direct"\n# workdir = "{tmp_path}"'), encoding="utf-8"
+    )
+    job = compile_job(script, RecipeConfig())
+    write_job(job)
+    lines = write_launch_script(job).read_text(encoding="utf-8").splitlines()
+    assert f"cd {tmp_path}" in lines
 
 
 def test_exit_codes_become_errors(tmp_path: Path) -> None:
@@ -60,6 +90,10 @@ def test_exit_codes_become_errors(tmp_path: Path) -> None:
         with pytest.raises(JobFailedError, match=f"exit code {status}") as failed:
             raise_for_exit(tmp_path, "x", code)
         assert failed.value.exit_code == status
+    with pytest.raises(InterruptedJobError):
+        raise_for_exit(tmp_path, "x", 0, interrupted=True)
+    with pytest.raises(JobFailedError, match="without leaving an exit code"):
+        raise_for_exit(tmp_path, "x", None)
     for code in (130, -2):
         with pytest.raises(InterruptedJobError, match="interrupted") as interrupted:
             raise_for_exit(tmp_path, "x", code)
