@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from nemo_runspec import yaml_text
 from nemo_runspec.job_folder import JOB_FILE, TRAIN_FILE
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def save_configs(job_config: Mapping[str, Any], train_config: Mapping[str, Any],
     """
     job_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     job_path, train_path = job_dir / JOB_FILE, job_dir / TRAIN_FILE
-    write_private(job_path, yaml.safe_dump(dict(job_config), sort_keys=False, allow_unicode=True))
-    write_private(train_path, yaml.safe_dump(dict(train_config), sort_keys=False, allow_unicode=True))
+    write_private(job_path, yaml_text.dump(job_config))
+    write_private(train_path, yaml_text.dump(train_config))
     return job_path, train_path
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nemo_runspec import yaml_text
 from nemo_runspec.errors import ConfigError, Location, UsageError
 from nemo_runspec.job_folder import JOB_DIR_VARIABLE, JOB_FILE
 
@@ -16,19 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 STORE_VARIABLE = "NEMOTRON_ARTIFACTS"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as the launcher reads it: `1e-4` is a number, and a date is text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"), list("-+.0123456789")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +122,11 @@ def load_job(environment: Mapping[str, str]) -> JobFacts:
 
 def _load_table(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 a SafeLoader with other number rules
+        document = yaml_text.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
         raise ConfigError(message, remedy="Give the train.yaml that the launcher wrote.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         message = f"this is not YAML: {getattr(error, 'problem', None) or error}"
         raise ConfigError(message, where=Location(path, mark.line + 1 if mark else None)) from error
@@ -151,7 +138,7 @@ def _load_table(path: Path) -> dict[str, Any]:
 
 def _unresolved(path: Path) -> Iterator[tuple[str, int]]:
     """Find the values that hold `${`, as dotted keys with lines from 1."""
-    root = yaml.compose(path.read_text(encoding="utf-8"), _Loader)
+    root = yaml.compose(path.read_text(encoding="utf-8"), yaml_text.Loader)
     todo: list[tuple[str, yaml.Node]] = [("", root)] if root is not None else []
     seen: set[int] = set()
     while todo:
