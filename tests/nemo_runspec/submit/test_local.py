@@ -120,7 +120,8 @@ def test_startup_commands_share_the_jobs_shell_and_stop_it_when_they_fail(
     script = write_recipe(tmp_path / "recipe", body="import os\nprint(os.environ['LATER'])")
     execute_local(compile_job(script, RecipeConfig(profile="here")))
     assert capfdbinary.readouterr().out == b"first\n1\n"
-    path.write_text('[here]\nexecutor = "local"\nstartup_commands = ["bash -c 'exit 7'"]\n', encoding="utf-8")
+    table = 'executor = "local"\nstartup_commands = ["bash -c \'exit 7\'"]\n'
+    path.write_text(f"[here]\n{table}", encoding="utf-8")
     with pytest.raises(JobFailedError) as error:
         execute_local(compile_job(script, RecipeConfig(profile="here")))
     assert error.value.exit_code == 7
