@@ -1,17 +1,19 @@
 """What a stage script needs of the toolkit while it runs, and nothing else of it.
 
-def main(stage: Stage) -> None:
-    run_dir = stage.run_dir()
-    if earlier := stage.finished(run_dir):
-        stage.reuse(earlier)
+A script in full:
 
-Return:
-    progress = stage.progress(total=700)
-    ...
-    stage.publish(run_dir, path=run_dir / "model", type="model", result=StageResult(...))
+    def main(stage: Stage) -> None:
+        run_dir = stage.run_dir()
+        if earlier := stage.finished(run_dir):
+            stage.reuse(earlier)
+            return
+        progress = stage.progress(total=700)
+        for step in range(1, 701):
+            progress.update(step, loss=train_one_step())
+        stage.publish(run_dir, path="model", type="model", result=StageResult(metric="loss"))
 
-if __name__ == "__main__":
-    raise SystemExit(run_stage(main))
+    if __name__ == "__main__":
+        raise SystemExit(run_stage(main))
 """
 
 from nemo_runspec.stage.parent import die_with_parent

@@ -30,6 +30,7 @@ from nemo_runspec.artifacts import (
 )
 from nemo_runspec.errors import EXIT_INTERRUPTED, ConfigError, Location, NemotronError
 from nemo_runspec.job_folder import ERROR_FILE, JOB_DIR_VARIABLE, RESULT_FILE
+from nemo_runspec.stage.agreement import announce_work, launch_name, wait_for_decision
 from nemo_runspec.stage.given import JobFacts, artifact_name, load_config, load_job, split_arguments, whole_number
 from nemo_runspec.stage.lock import hold
 from nemo_runspec.stage.parent import die_with_parent
@@ -132,14 +133,29 @@ class Stage:
     def finished(self, run_dir: Path) -> Manifest | None:
         """Give the manifest of an earlier run that ended in this folder, or None when there is work to do.
 
-        A run whose files have since gone or changed size counts as unfinished, and rank 0 says so.
+        Every rank asks, and all of one launch get the same answer: the others wait for rank 0, which may be waiting
+        for another run of the same. A run whose files have since gone or changed size counts as unfinished, and rank 0
+        says so.
 
         Args:
             run_dir: What `run_dir` gave.
 
         Raises:
             ArtifactError: The folder's manifest is damaged.
+            ConfigError: Nothing is to be seen of rank 0.
         """
+        launch = launch_name(os.environ)
+        if self.rank != 0:
+            return wait_for_decision(run_dir, launch, lambda: self._ended(run_dir))
+        manifest = self._ended(run_dir)
+        if manifest is None:
+            # It would be believed again as soon as files of the old sizes are back, half-way through the new run.
+            (run_dir / MANIFEST_FILE).unlink(missing_ok=True)
+            if self.world_size > 1:
+                announce_work(run_dir, launch)
+        return manifest
+
+    def _ended(self, run_dir: Path) -> Manifest | None:
         try:
             manifest = read_manifest(run_dir / MANIFEST_FILE)
         except FileNotFoundError:

@@ -224,17 +224,29 @@ def test_a_failed_publication_leaves_the_run_unfinished(stage: Stage, monkeypatc
     assert stage.finished(stage.run_dir()) is None
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_whose_files_went_is_done_again(job_dir: Path, rank: int, capsys: pytest.CaptureFixture[str]) -> None:
-    published = publish(make_stage(job_dir))
-    capsys.readouterr()
-    stage = make_stage(job_dir, rank=rank)
-    Path(published.path, "weights.bin").write_text("shorter")
+def test_a_run_whose_files_went_is_done_again(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    published = publish(stage)
+    weights = Path(published.path, "weights.bin")
+    weights.write_text("shorter")
     assert stage.finished(stage.run_dir()) is not None
-    Path(published.path, "weights.bin").unlink()
+    weights.unlink()
+    capsys.readouterr()
     assert stage.finished(stage.run_dir()) is None
-    expected = f"pretrain  {published.path} lacks weights.bin: running again\n"
-    assert capsys.readouterr().out == (expected if rank == 0 else "")
+    assert capsys.readouterr().out == f"pretrain  {published.path} lacks weights.bin: running again\n"
+    weights.write_text("half-of")
+    assert stage.finished(stage.run_dir()) is None
+
+
+def test_the_other_ranks_follow_rank_0(job_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leader, follower = make_stage(job_dir), make_stage(job_dir, rank=1)
+    assert leader.finished(leader.run_dir()) is None
+    assert follower.finished(follower.run_dir()) is None
+    published = publish(leader)
+    assert follower.finished(follower.run_dir()) == published
+    Path(published.path, "weights.bin").unlink()
+    capsys.readouterr()
+    assert follower.finished(follower.run_dir()) is None
+    assert capsys.readouterr().out == ""
 
 
 def test_a_damaged_manifest_is_no_reason_to_start_over_silently(stage: Stage) -> None:
