@@ -2,15 +2,14 @@
 
 A script in full:
 
-    def main(stage: Stage) -> None:
+    def main(stage: Stage) -> object:
         run_dir = stage.run_dir()
         if earlier := stage.finished(run_dir):
-            stage.reuse(earlier)
-            return
+            return stage.reuse(earlier)
         progress = stage.progress(total=700)
         for step in range(1, 701):
             progress.update(step, loss=train_one_step())
-        stage.publish(run_dir, path="model", type="model", result=StageResult(metric="loss"))
+        return stage.publish(run_dir, path="model", type="model", result=StageResult(metric="loss"))
 
     if __name__ == "__main__":
         raise SystemExit(run_stage(main))
