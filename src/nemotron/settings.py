@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from nemo_runspec.errors import ConfigError, guess
+from nemo_runspec.errors import ConfigError, UsageError, guess
+
+if TYPE_CHECKING:
+    from nemo_runspec.stage import Stage
 
 T = TypeVar("T")
 
@@ -31,6 +34,20 @@ def read_settings(config: Mapping[str, object], cls: type[T]) -> T:
         ConfigError: An entry is unknown, missing, or of another type.
     """
     return _build({key: value for key, value in config.items() if key not in _COMMON}, "", cls)
+
+
+def refuse_arguments(stage: Stage) -> None:
+    """Refuse arguments that nothing reads: `--train.steps=5` would be trained without, and nobody would know.
+
+    Args:
+        stage: What the script was started with.
+
+    Raises:
+        UsageError: There are such arguments.
+    """
+    if stage.arguments:
+        message = f"nothing reads the argument '{stage.arguments[0]}'"
+        raise UsageError(message, remedy="The configuration is changed with key=value, without dashes.")
 
 
 def check_positive(settings: object, table: str, *names: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_the_kind_names_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
     monkeypatch.setitem(sys.modules, "nemotron.data_prep.sft", SimpleNamespace(prepare=calls.append))
-    stage = cast("Stage", object())
+    stage = cast("Stage", SimpleNamespace(arguments=[]))
     run_preparation(stage, "sft")
     assert calls == [stage]
 
@@ -26,4 +26,4 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numpy", None)
     with pytest.raises(ConfigError, match="data preparation needs the package 'numpy'"):
-        run_preparation(cast("Stage", object()), "pretrain")
+        run_preparation(cast("Stage", SimpleNamespace(arguments=[])), "pretrain")

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from nemo_runspec.errors import ConfigError
-from nemotron.settings import check_positive, read_settings
+from nemo_runspec.errors import ConfigError, UsageError
+from nemotron.settings import check_positive, read_settings, refuse_arguments
+
+if TYPE_CHECKING:
+    from nemo_runspec.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -62,3 +67,9 @@ def test_numbers_that_must_be_above_zero(table: str, named: str) -> None:
     check_positive(Inner(1), table, "steps", "rate")
     with pytest.raises(ConfigError, match=named):
         check_positive(Inner(0), table, "rate", "steps")
+
+
+def test_arguments_that_nothing_reads_are_refused() -> None:
+    refuse_arguments(cast("Stage", SimpleNamespace(arguments=[])))
+    with pytest.raises(UsageError, match="nothing reads the argument '--train.steps=5'"):
+        refuse_arguments(cast("Stage", SimpleNamespace(arguments=["--train.steps=5"])))

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nemotron.needs import packages_needed
+from nemotron.settings import refuse_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ def run_preparation(stage: Stage, kind: str) -> None:
     Raises:
         ConfigError: A package that it needs is not installed.
     """
+    refuse_arguments(stage)
     with packages_needed("data preparation"):
         prepare: Callable[[Stage], None] = import_module(f"{__name__}.{kind}").prepare
         prepare(stage)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nemo_runspec.errors import ConfigError, guess
 from nemotron.needs import packages_needed
+from nemotron.settings import refuse_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,10 @@ def run_engine(stage: Stage, work: str) -> None:
         message = f"there is no engine '{name}'"
         raise ConfigError(message, remedy=guess(name, ENGINES, what="engines"))
     with packages_needed(f"the engine '{name}'"):
-        function: Callable[[Stage], None] | None = getattr(import_module(ENGINES[name]), work, None)
+        engine = import_module(ENGINES[name])
+        if not getattr(engine, "HANDS_ARGUMENTS_ON", False):
+            refuse_arguments(stage)
+        function: Callable[[Stage], None] | None = getattr(engine, work, None)
         if function is None:
             message = f"the engine '{name}' does not do '{work}'"
             raise ConfigError(message, remedy="Name another engine in the config entry 'engine'.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from nemo_runspec.errors import ConfigError, JobFailedError, guess
+from nemo_runspec.errors import ConfigError, JobFailedError, guess, shell_status
 from nemo_runspec.stage import StageResult
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     from nemo_runspec.stage import Stage
 
+# The driver takes Hydra overrides on its own command line.
+HANDS_ARGUMENTS_ON = True
 # What the YAML says to us and not to the library.
 OWN_SECTIONS = frozenset({"artifact", "output_dir", "engine", "recipe"})
 SECTIONS = ("policy", "grpo", "loss_fn", "data", "env", "cluster", "logger", "checkpointing")
 RECIPE_KEYS = ("root", "driver", "defaults")
-SIGNALLED = 128  # a shell's status for a program that signal N ended is 128 + N
 
 
 def build_config(config: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def rl(stage: Stage) -> None:
         code = process.wait()
     if code != 0:
         message = f"NeMo-RL's driver ended with exit code {code}"
-        status = code if code > 0 else SIGNALLED - code
+        status = shell_status(code)
         raise JobFailedError(message, exit_code=status, remedy=f"Its configuration is {path}.")
     _publish(stage, run_dir, config, seconds=time.monotonic() - started)
 
