@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 OVERRIDE = re.compile(r"^(?P<add>\+\+)?(?P<key>[A-Za-z_][\w-]*(?:\.[\w-]+)*)=(?P<value>.*)$", re.DOTALL)
 
-# Spelled once: the typer options are made from it, and a mistyped option is compared with it.
+CLUSTER = re.compile(r"^-[A-Za-z][A-Za-z_-]")
+
+CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
+
+# What a mistyped option is compared with.
 OPTIONS = ("--config", "--run", "--batch", "--dry-run", "--json", "--help")
 
 
@@ -81,6 +85,11 @@ class RecipeConfig:
     argv: tuple[str, ...] = ()
 
 
+def is_path(config: str) -> bool:
+    """Tell whether `-c` names a file, and not one of the recipe's configurations."""
+    return "/" in config or config.endswith(CONFIG_SUFFIXES)
+
+
 def parse_override(text: str) -> Override | None:
     """Read `key=value` or `++key=value`; None when the text is neither."""
     match = OVERRIDE.match(text)
@@ -95,7 +104,7 @@ def parse_recipe_config(ctx: CommandContext, argv: Sequence[str] = ()) -> Recipe
         argv: The whole command line, for the record.
 
     Raises:
-        UsageError: Both `--run` and `--batch`, or an argument that is neither an override nor meant for the script.
+        UsageError: Options that exclude each other, or an argument that is neither an override nor for the script.
     """
     params: Mapping[str, Any] = ctx.params
     run, batch = params.get("run"), params.get("batch")
@@ -104,6 +113,9 @@ def parse_recipe_config(ctx: CommandContext, argv: Sequence[str] = ()) -> Recipe
         raise UsageError(
             message, remedy="--run waits for the job and shows its log, --batch returns at once: give one."
         )
+    if params.get("json") and not params.get("dry_run"):
+        message = "--json goes with --dry-run: what a job prints is its own"
+        raise UsageError(message, remedy="Add --dry-run, or leave --json out.")
     overrides, passthrough = split_arguments(ctx.args)
     return RecipeConfig(
         config=params.get("config"),
@@ -115,6 +127,25 @@ def parse_recipe_config(ctx: CommandContext, argv: Sequence[str] = ()) -> Recipe
         passthrough=(*passthrough, *ctx.meta.get(VERBATIM, ())),
         argv=tuple(argv),
     )
+
+
+SHORT_WITH_VALUE = "crb"
+"""Short options of ours that may have their value attached, as in `-ctiny`."""
+
+
+def refuse_clusters(arguments: Iterable[str]) -> None:
+    """Refuse a script's option such as `-lr`: it would be taken apart, and its `r` read as our `--run`.
+
+    Args:
+        arguments: The command line before options are parsed.
+
+    Raises:
+        UsageError: Such an option.
+    """
+    for argument in arguments:
+        if CLUSTER.match(argument) and argument[1] not in SHORT_WITH_VALUE:
+            message = f"option '{argument}' is not one of this command's"
+            raise UsageError(message, remedy=f"If it is for the script, write it behind '--': ... -- {argument}")
 
 
 VERBATIM = "nemo_runspec.verbatim"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from nemo_runspec.artifacts import parse_reference
-from nemo_runspec.context import Override
+from nemo_runspec.context import Override, is_path
 from nemo_runspec.errors import ConfigError, MissingValueError, guess
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.step import Step, StepReport, read_report
@@ -23,7 +23,7 @@ SHARED_PREFIX = "run"
 class Observer(Protocol):
     """Told before each step."""
 
-    def __call__(self, step: Step, job: Job, number: int, total: int) -> None:
+    def __call__(self, step: Step, number: int, total: int) -> None:
         """Show that step `number` of `total` starts."""
 
 
@@ -56,6 +56,7 @@ def plan(steps: Sequence[Step], request: RecipeConfig) -> Plan:
         ConfigError: An override for no step.
         ArtifactNotFoundError: An artifact that is neither in the store nor made by an earlier step.
     """
+    _check_config_name(request)
     _check_prefixes(steps, request)
     requests = tuple(_request_for(step, request) for step in steps)
     jobs: list[Job] = []
@@ -96,10 +97,17 @@ def run_plan(plan: Plan, execute: Callable[[Job], None], observe: Observer) -> I
     total = len(plan.steps)
     for number, (step, request) in enumerate(zip(plan.steps, plan.requests, strict=True), 1):
         job = compile_job(step.script, request)
-        observe(step, job, number, total)
+        observe(step, number, total)
         start = time.monotonic()
         execute(job)
         yield read_report(step, job.job_dir, time.monotonic() - start)
+
+
+def _check_config_name(request: RecipeConfig) -> None:
+    if request.config is not None and is_path(request.config):
+        message = f"'{request.config}' is one file, and each stage of a pipeline has a configuration of its own"
+        remedy = "Name a configuration that every stage has, or run the stage by itself."
+        raise ConfigError(message, remedy=remedy)
 
 
 def _check_prefixes(steps: Sequence[Step], request: RecipeConfig) -> None:
@@ -108,9 +116,8 @@ def _check_prefixes(steps: Sequence[Step], request: RecipeConfig) -> None:
         prefix = override.key.partition(".")[0]
         if prefix not in prefixes or "." not in override.key:
             message = f"override '{override}' belongs to no stage of the pipeline"
-            remedy = (
-                f"{guess(prefix, prefixes, what='stages')} Write STAGE.{override} with one of: {', '.join(prefixes)}."
-            )
+            hint = "" if prefix in prefixes else f"{guess(prefix, prefixes, what='stages')} "
+            remedy = f"{hint}Write STAGE.KEY=VALUE, with one of these for STAGE: {', '.join(prefixes)}."
             raise ConfigError(message, remedy=remedy)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from nemo_runspec.context import VERBATIM, RecipeConfig, parse_recipe_config
+from nemo_runspec.context import VERBATIM, RecipeConfig, parse_recipe_config, refuse_clusters
 from nemo_runspec.errors import NemotronError
 from nemo_runspec.recipe_meta import RecipeMeta
 
@@ -108,6 +108,7 @@ class RecipeCommand(TyperCommand):
             position = args.index("--")
             ctx.meta[VERBATIM] = tuple(args[position + 1 :])
             args = args[:position]
+        refuse_clusters(args)
         rest: list[str] = super().parse_args(ctx, args)
         return rest
 

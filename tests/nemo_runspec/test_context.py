@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from nemo_runspec.context import VERBATIM, Mode, Override, parse_override, parse_recipe_config, split_arguments
+from nemo_runspec.context import (
+    VERBATIM,
+    Mode,
+    Override,
+    is_path,
+    parse_override,
+    parse_recipe_config,
+    refuse_clusters,
+    split_arguments,
+)
 from nemo_runspec.errors import UsageError
 
 
@@ -71,3 +80,22 @@ def test_what_follows_the_double_dash_goes_on_verbatim() -> None:
     request = parse_recipe_config(Line(args=["--x", "1"], meta={VERBATIM: ("a=b", "--run")}), ["nemotron"])
     assert request.passthrough == ("--x", "1", "a=b", "--run")
     assert request.argv == ("nemotron",)
+
+
+def test_json_goes_with_a_dry_run() -> None:
+    assert parse_recipe_config(Line(params={"json": True, "dry_run": True})).as_json
+    with pytest.raises(UsageError, match="--json goes with --dry-run"):
+        parse_recipe_config(Line(params={"json": True}))
+
+
+def test_a_scripts_short_option_is_not_taken_apart() -> None:
+    refuse_clusters(["-c", "tiny", "-ctiny", "-d", "-5", "--lr", "x-y"])
+    for option in ("-lr", "-wd", "-x-y"):
+        with pytest.raises(UsageError, match=f"option '{option}'") as error:
+            refuse_clusters([option])
+        assert f"-- {option}" in str(error.value)
+
+
+def test_a_path_is_told_from_a_name() -> None:
+    assert all(is_path(name) for name in ("./tiny", "tiny.yaml", "a/b", "x.json"))
+    assert not any(is_path(name) for name in ("tiny", "", "my-config.v2"))

@@ -15,7 +15,6 @@ from tests.nemo_runspec.recipes import write_recipe
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nemo_runspec.job import Job
 
 PUBLISH = """\
 from nemo_runspec.stage import Stage, StageResult, run_stage
@@ -52,9 +51,9 @@ def _request(*overrides: str) -> RecipeConfig:
     return RecipeConfig(overrides=tuple(found for text in overrides if (found := parse_override(text))))
 
 
-def _quiet(step: Step, job: Job, number: int, total: int) -> None:
+def _quiet(step: Step, number: int, total: int) -> None:
+    assert step.name
     assert 1 <= number <= total
-    assert job.spec.script_path == step.script
 
 
 def test_an_artifact_of_an_earlier_step_may_be_open(steps: list[Step]) -> None:
@@ -86,6 +85,12 @@ def test_an_override_for_no_step_is_refused(steps: list[Step], override: str) ->
     with pytest.raises(ConfigError, match="belongs to no stage") as error:
         plan(steps, _request(override))
     assert "data_prep_one, two" in str(error.value)
+
+
+def test_one_file_is_no_configuration_for_several_steps(steps: list[Step], tmp_path: Path) -> None:
+    for name in ("./my.yaml", "my.yaml", str(tmp_path / "x")):
+        with pytest.raises(ConfigError, match="is one file"):
+            plan(steps, RecipeConfig(config=name))
 
 
 def test_a_mandatory_value_is_asked_for_with_the_steps_name(steps: list[Step], tmp_path: Path) -> None:

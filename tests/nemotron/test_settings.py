@@ -71,5 +71,5 @@ def test_numbers_that_must_be_above_zero(table: str, named: str) -> None:
 
 def test_arguments_that_nothing_reads_are_refused() -> None:
     refuse_arguments(cast("Stage", SimpleNamespace(arguments=[])))
-    with pytest.raises(UsageError, match="nothing reads the argument '--train.steps=5'"):
+    with pytest.raises(UsageError, match=r"nothing reads the argument '--train\.steps=5'"):
         refuse_arguments(cast("Stage", SimpleNamespace(arguments=["--train.steps=5"])))

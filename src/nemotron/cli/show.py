@@ -47,7 +47,7 @@ def dry_run_plan(plan: Plan) -> None:
         typer.echo(json.dumps({"stages": stages}, default=str))
         return
     for number, (step, job) in enumerate(zip(plan.steps, plan.jobs, strict=True), 1):
-        step_header(step, job, number, len(plan.jobs))
+        step_header(step, number, len(plan.jobs))
         _print_job(job)
 
 
@@ -56,7 +56,8 @@ def _print_job(job: Job) -> None:
     _heading(f"configuration of {job.spec.name}", str(job.config.path))
     for line, origin in annotated_yaml(description["config"], description["origins"]):
         typer.echo(f"{INDENT}{line}{_remark(origin)}")
-    _heading("command", f"profile {job.profile.name}, executor {job.profile.executor}")
+    place = f"profile {job.profile.name}, executor {job.profile.executor}" if job.request.profile else "this machine"
+    _heading("command", place)
     typer.echo(f"{INDENT}{shlex.join(description['command'])}")
     _heading("environment", "added to yours")
     for name, entry in description["env"].items():
@@ -105,9 +106,8 @@ def submitted(job: Job, submission: Submission) -> None:
     typer.echo(f"{INDENT}end it      kill {submission.pid}")
 
 
-def step_header(step: Step, job: Job, number: int, total: int) -> None:
+def step_header(step: Step, number: int, total: int) -> None:
     """Print the line that begins a pipeline's stage."""
-    del job
     Console().print(Rule(f"[bold]{number}/{total}  {step.name}[/bold]", align="left", style="green"))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemo_runspec.config.resolvers.workspace import DEFAULT
 from nemo_runspec.context import Mode
 from nemo_runspec.errors import UsageError
-from nemo_runspec.executors import require_supported
 from nemo_runspec.pipeline import plan, run_plan
 from nemo_runspec.report import write_html, write_json
 from nemotron.cli import show
+from nemotron.cli.checks import check_executors, check_ready
 from nemotron.cli.stages.script import submit
 
 if TYPE_CHECKING:
@@ -31,20 +30,21 @@ def run_pipeline(request: RecipeConfig, family: str, steps: Sequence[Step]) -> N
 
     Raises:
         UsageError: `--batch`: nothing would be left to start the second stage.
+        NemotronError: Something in any of the stages keeps it from starting; none is started then.
     """
     if request.mode is Mode.BATCH:
         message = "a pipeline runs attached: each stage waits for the artifact of the one before"
         raise UsageError(message, remedy="Use --run PROFILE, or start it in the background with your shell.")
     checked = plan(steps, request)
-    for job in checked.jobs:
-        require_supported(job.profile)
+    check_executors(checked)
     if request.dry_run:
         show.dry_run_plan(checked)
         return
-    workspace = Path(checked.jobs[0].workspace if checked.jobs else DEFAULT)
+    check_ready(checked)
+    workspace = Path(checked.jobs[0].workspace)
     reports: list[StepReport] = []
     for report in run_plan(checked, submit, show.step_header):
         reports.append(report)
         write_json(reports, workspace / "report.json")
-    write_html(f"nemotron {family} pipe", reports, workspace / "report.html")
+        write_html(f"nemotron {family} pipe", reports, workspace / "report.html")
     show.pipeline_report(reports, workspace)
