@@ -9,6 +9,9 @@ JOB_FILE = "job.yaml"
 TRAIN_FILE = "train.yaml"
 """The configuration that the script reads."""
 
+TRAIN_JSON = "train.json"
+"""The same for a script that reads JSON."""
+
 LAUNCH_FILE = "launch.sh"
 """What an executor runs."""
 
