@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nemo_runspec.errors import Location, SpecError, guess
+from nemo_runspec.paths import PathKind, absolute, kind_of
 from nemo_runspec.toml.kinds import VARIABLE_NAME, Integer, Record, TableOf, Text
 from nemo_runspec.toml.source import Problem, TomlSource, key_text, parse_toml, raise_problems
 from nemo_runspec.toml.values import empty_table, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 Launch = Literal["torchrun", "ray", "direct"]
 ConfigFormat = Literal["omegaconf", "yaml", "json"]
@@ -143,16 +144,6 @@ class Runspec:
         """Give the absolute directory of the configurations."""
         return self.config.dir
 
-    @property
-    def config_default(self) -> str:
-        """Give the name of the configuration that is used when none is named."""
-        return self.config.default
-
-    @property
-    def config_format(self) -> ConfigFormat:
-        """Give the format in which the script reads its configuration."""
-        return self.config.format
-
 
 def parse(path: str | Path) -> Runspec:
     """Read a script's `[tool.runspec]` block.
@@ -163,7 +154,12 @@ def parse(path: str | Path) -> Runspec:
     Raises:
         SpecError: The file or the block is missing, or the block says something that it may not; with the line.
     """
-    script = Path(path).expanduser().resolve()
+    script = absolute(path, error=SpecError)
+    # Looked at before links are followed: that fails in ways of its own where folders may not be entered.
+    kind = kind_of(script, error=SpecError)
+    script = script.resolve()
+    if kind is not PathKind.FILE:
+        raise _no_script(script, kind)
     source = _read_block(script)
     tool = source.data.get("tool")
     block = tool.get("runspec") if isinstance(tool, dict) else None
@@ -207,11 +203,14 @@ def _config_section(table: Mapping[str, Any], source: TomlSource) -> ConfigSecti
         SpecError: It is not.
     """
     written = table.get("dir", "./config")
-    folder = (source.path.parent / Path(written).expanduser()).resolve()
-    if not folder.is_dir():
-        message = f"the configuration directory {folder} does not exist"
+    where = source.where("tool", "runspec", "config", "dir")
+    home = written.startswith("~")
+    folder = absolute(written, error=SpecError) if home else source.path.parent / written
+    if kind_of(folder, error=SpecError) is not PathKind.FOLDER:
+        message = f"the configuration directory {folder.resolve()} does not exist"
         remedy = "Make it, with a default.yaml in it, or let config.dir name another one (relative to the script)."
-        raise SpecError(message, where=source.where("tool", "runspec", "config", "dir"), remedy=remedy)
+        raise SpecError(message, where=where, remedy=remedy)
+    folder = folder.resolve()
     return ConfigSection(folder, table.get("default", "default"), table.get("format", "omegaconf"))
 
 
@@ -257,24 +256,28 @@ def _read_block(script: Path) -> TomlSource:
     raise SpecError(message, where=Location(script, openings[0]), remedy=f"Add the line '{_CLOSING}'.")
 
 
+def _no_script(path: Path, kind: PathKind) -> SpecError:
+    """Say what there is in the place of a script."""
+    if kind is not PathKind.NOTHING:
+        remedy = "Name the script itself, such as recipes/hello/train.py."
+        return SpecError("this is not a file", where=Location(path), remedy=remedy)
+    try:
+        scripts = [entry.name for entry in path.parent.iterdir() if entry.suffix == ".py"]
+    except OSError:
+        scripts = []  # there is no such folder either, or it cannot be listed
+    remedy = guess(path.name, scripts, what=f"scripts in {path.parent}")
+    return SpecError("there is no such script", where=Location(path), remedy=remedy)
+
+
 def _read_lines(script: Path) -> list[str]:
     """Read a script.
 
     Raises:
-        SpecError: There is no such file, or it is not UTF-8 text.
+        SpecError: It cannot be read, or is not UTF-8 text.
     """
     where = Location(script)
-    if not script.exists():
-        siblings = [entry.name for entry in script.parent.iterdir()] if script.parent.is_dir() else []
-        scripts = [name for name in siblings if name.endswith(".py")]
-        remedy = guess(script.name, scripts, what=f"scripts in {script.parent}")
-        message = "there is no such script"
-        raise SpecError(message, where=where, remedy=remedy)
-    if not script.is_file():
-        message = "this is not a file"
-        raise SpecError(message, where=where, remedy="Name the script itself, such as recipes/hello/train.py.")
     try:
-        return script.read_text(encoding="utf-8").split("\n")
+        return script.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as failure:
         message = f"not UTF-8 text: {failure.reason} at byte {failure.start}"
         raise SpecError(message, where=where, remedy="Save the script as UTF-8.") from failure
@@ -284,5 +287,15 @@ def _read_lines(script: Path) -> list[str]:
 
 
 def config_names(folder: Path) -> list[str]:
-    """List the configurations in a recipe's configuration folder, by name."""
-    return sorted(path.stem for path in folder.iterdir() if path.suffix in CONFIG_SUFFIXES) if folder.is_dir() else []
+    """List the configurations in a recipe's configuration folder, by name; none where there is no such folder.
+
+    Raises:
+        SpecError: The folder cannot be listed.
+    """
+    try:
+        return sorted(path.stem for path in folder.iterdir() if path.suffix in CONFIG_SUFFIXES)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as failure:
+        message = f"the configuration directory cannot be listed: {failure.strerror}"
+        raise SpecError(message, where=Location(folder), remedy="Check its permissions.") from failure

@@ -7,8 +7,9 @@ from tests.guardrails.checkout import SRC, imported_modules, module_name, source
 # The parts of nemo_runspec from the ground up. A part may import itself and what stands in an earlier row, never its
 # own row's neighbours: the sentence of DESIGN.md section 2, with the small helpers put in their places.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "job_folder", "versions", "torchrun", "yaml_text"),
-    ("toml", "provenance"),
+    ("redaction", "errors", "job_folder", "versions"),
+    ("torchrun", "yaml_text"),
+    ("toml", "paths", "provenance"),
     ("spec", "env", "context", "artifacts"),
     ("exceptions", "stage", "env_reference"),
     ("config",),
@@ -27,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 
 # A stage script runs on a pod, where the launcher's parts have no place.
-NARROWER = {"stage": {"errors", "job_folder", "versions", "artifacts", "yaml_text"}}
+NARROWER = {"stage": {"errors", "job_folder", "versions", "artifacts", "yaml_text", "redaction"}}
 
 # Within nemotron: the command line may use everything, and nothing else uses the command line.
 COMMAND_LINE = ("nemotron.cli", "nemotron.__main__")

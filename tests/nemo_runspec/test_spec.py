@@ -75,7 +75,7 @@ def test_a_full_block_is_read_without_importing_the_script(tmp_path: Path) -> No
     assert spec.run.cmd == "HOME=${HOME} python {script} --config {config}"
     assert spec.run.workdir == "/opt/nemo-rl"
     assert spec.config_dir == spec.config.dir == tmp_path.resolve() / "settings"
-    assert (spec.config_default, spec.config_format) == (spec.config.default, spec.config.format) == ("tiny", "yaml")
+    assert (spec.config.default, spec.config.format) == ("tiny", "yaml")
     assert (spec.resources.nodes, spec.resources.gpus_per_node) == (2, 0)
     assert spec.env == {"NCCL_NVLS_ENABLE": "0", "EMPTY": ""}
     assert spec.script_path == tmp_path.resolve() / "train.py"
@@ -85,8 +85,8 @@ def test_a_full_block_is_read_without_importing_the_script(tmp_path: Path) -> No
 def test_the_smallest_block_has_defaults(tmp_path: Path) -> None:
     spec = parse(script(tmp_path, SMALLEST))
     assert (spec.image, spec.setup, spec.run.cmd, spec.run.workdir) == (None, None, None, None)
-    assert (spec.config_dir, spec.config_default) == (tmp_path.resolve() / "config", "default")
-    assert spec.config_format == "omegaconf"
+    assert (spec.config_dir, spec.config.default) == (tmp_path.resolve() / "config", "default")
+    assert spec.config.format == "omegaconf"
     assert (spec.resources.nodes, spec.resources.gpus_per_node, dict(spec.env)) == (1, None, {})
 
 
@@ -194,6 +194,39 @@ def test_a_script_that_is_not_text(tmp_path: Path) -> None:
     path = script(tmp_path, "")
     path.write_bytes(b"# \xff\n")
     assert "not UTF-8 text" in failure(path).message
+
+
+def test_a_byte_order_mark_is_no_part_of_the_script(tmp_path: Path) -> None:
+    path = script(tmp_path, SMALLEST)
+    path.write_text(SMALLEST, encoding="utf-8-sig")
+    assert parse(path).name == "hello"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("x" * 300 + ".py", "cannot look at .*: File name too long"),
+        ("~no-such-user/train.py", "begins with the home of a user"),
+    ],
+)
+def test_a_path_that_cannot_be_is_told(path: str, says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        parse(path)
+
+
+def test_folders_that_may_not_be_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = script(tmp_path, SMALLEST)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "iterdir", refuse)
+    with pytest.raises(SpecError, match="cannot be listed: Permission denied"):
+        config_names(tmp_path / "config")
+    assert failure(tmp_path / "trian.py").message == "there is no such script"
+    monkeypatch.setattr(type(path), "stat", refuse)
+    with pytest.raises(SpecError, match=r"cannot look at .*train\.py: Permission denied"):
+        parse(path)
 
 
 def test_configurations_are_listed_by_name(tmp_path: Path) -> None:

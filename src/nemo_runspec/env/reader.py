@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.env.profiles import EXECUTORS, Profile
 from nemo_runspec.env.reserved import RESERVED, ArtifactsTable, WandbTable
 from nemo_runspec.env.tables import Entry, Origin, read_entries, table_fields
 from nemo_runspec.errors import Location, ProfileError, guess
+from nemo_runspec.paths import PathKind, absolute, kind_of
 from nemo_runspec.toml.source import Problem, TomlSource, parse_toml, raise_problems
 from nemo_runspec.toml.values import empty_table, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 ENV_FILE_NAME = "env.toml"
 ENV_FILE_VARIABLE = "NEMOTRON_ENV_FILE"
@@ -114,21 +115,23 @@ def find_env_file(start: Path | None = None) -> Path | None:
         start: Folder to begin in; the working directory without it.
 
     Raises:
-        ProfileError: The variable names a file that does not exist.
+        ProfileError: The variable names what is not a file, or a folder on the way cannot be looked into.
     """
     named = os.environ.get(ENV_FILE_VARIABLE)
     if named:
-        path = Path(named).expanduser().absolute()
-        if not path.is_file():
-            message = f"{ENV_FILE_VARIABLE} names a file that does not exist: {named}"
+        path = absolute(named, error=ProfileError)
+        kind = kind_of(path, error=ProfileError)
+        if kind is not PathKind.FILE:
+            what = "a file that does not exist" if kind is PathKind.NOTHING else "what is not a file"
+            message = f"{ENV_FILE_VARIABLE} names {what}: {named}"
             raise ProfileError(message, remedy="Correct the variable, or unset it.")
         return path
-    folder = (start or Path.cwd()).absolute()
+    folder = absolute(start or ".", error=ProfileError)
     for candidate in (folder, *folder.parents):
         path = candidate / ENV_FILE_NAME
-        if path.is_file():
+        if kind_of(path, error=ProfileError) is PathKind.FILE:
             return path
-        if (candidate / "pyproject.toml").is_file():
+        if kind_of(candidate / "pyproject.toml", error=ProfileError) is PathKind.FILE:
             return None
     return None
 
@@ -142,7 +145,7 @@ def load_env_file(path: str | Path | None = None) -> EnvFile:
     Raises:
         ProfileError: The file is missing or not TOML, a name is not a profile's, or a reserved table is wrong.
     """
-    found = find_env_file() if path is None else Path(path).expanduser().absolute()
+    found = find_env_file() if path is None else absolute(path, error=ProfileError)
     if found is None:
         return EnvFile()
     source = parse_toml(_read_text(found), found, error=ProfileError)

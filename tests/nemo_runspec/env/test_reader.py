@@ -177,6 +177,33 @@ class TestFinding:
         assert "env.toml.example" in (caught.value.remedy or "")
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (".", "NEMOTRON_ENV_FILE names what is not a file: "),
+        ("x" * 300, "cannot look at .*: File name too long"),
+        ("~no-such-user/env.toml", "begins with the home of a user"),
+    ],
+)
+def test_a_variable_that_names_no_file_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEMOTRON_ENV_FILE", given)
+    with pytest.raises(ProfileError, match=says):
+        find_env_file()
+
+
+def test_without_a_working_directory_there_is_nowhere_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEMOTRON_ENV_FILE", raising=False)
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(ProfileError, match="working directory"):
+        find_env_file()
+
+
 class TestExample:
     def test_it_is_right(self) -> None:
         env = parse_env(EXAMPLE)
