@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from nemo_runspec.redaction import REDACTED, Redactor, is_secret_name
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from nemo_runspec.context import RecipeConfig
     from nemo_runspec.env import Profile
     from nemo_runspec.spec import Runspec
-
-SECRET_NAME = re.compile(r"(?i)(^|_)(token|secret|password|passwd|api_?key|access_key|private_key|credentials?)(_|$)")
-"""A variable or key with such a name holds a secret."""
 
 CREDENTIALS = ("HF_TOKEN", "WANDB_API_KEY")
 """Taken from the submitter's environment where they are set: what the training libraries log in with."""
 
-REDACTED = "***"
-SHORTEST_SECRET = 6
-"""A shorter value is not searched for in text: it would match everywhere."""
+CONFIGURATION = "the configuration"
+"""Origin of what a recipe's own file says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,9 @@ class EnvVar:
         return REDACTED if self.secret else self.value
 
 
-def is_secret_name(name: str) -> bool:
-    """Tell whether a variable or key of this name holds a secret."""
-    return SECRET_NAME.search(name) is not None
+def is_secret_variable(name: str, profile: Profile) -> bool:
+    """Tell whether a job's variable is a secret: by its name, or because the profile lists it in `secrets`."""
+    return name in profile.secret_names or is_secret_name(name)
 
 
 def build_env_vars(
@@ -58,6 +57,7 @@ def build_env_vars(
     run: Mapping[str, Any],
     workspace: str,
     environ: Mapping[str, str] | None = None,
+    origins: Mapping[str, str] | None = None,
 ) -> tuple[EnvVar, ...]:
     """List a job's variables, later sources replacing earlier ones.
 
@@ -70,60 +70,70 @@ def build_env_vars(
         run: The resolved `run` section of the configuration.
         workspace: Where the job keeps its results.
         environ: The submitter's environment; `os.environ` when not given.
+        origins: Dotted key of the configuration -> where its value comes from, as `MergedConfig.origins` has it;
+            without it, the profile's own origins count.
     """
     source = os.environ if environ is None else environ
-    found = [EnvVar("NEMO_RUN_DIR", workspace, "workspace")]
-    found += [EnvVar(name, value, f"{spec.script_path.name} [tool.runspec.env]") for name, value in spec.env.items()]
+    found = [("NEMO_RUN_DIR", workspace, "workspace")]
+    found += [(name, value, f"{spec.script_path.name} [tool.runspec.env]") for name, value in spec.env.items()]
     wandb = run.get("wandb") or {}
     found += [
-        EnvVar(f"WANDB_{key.upper()}", str(wandb[key]), "env.toml [wandb]")
+        (f"WANDB_{key.upper()}", str(wandb[key]), _origin(origins or {}, f"run.wandb.{key}"))
         for key in ("project", "entity")
         if wandb.get(key)
     ]
     secrets = dict.fromkeys((*CREDENTIALS, *profile.secret_names))
-    found += [EnvVar(name, source[name], "your environment", secret=True) for name in secrets if source.get(name)]
-    origin = f"profile {profile.name}"
-    found += [EnvVar(name, value, origin, secret=is_secret_name(name)) for name, value in profile.env_vars.items()]
-    return tuple({variable.name: variable for variable in found}.values())
+    found += [(name, source[name], "your environment") for name in secrets if source.get(name)]
+    known = {"run.env.env_vars": f"profile {profile.origins.get('env_vars', profile.name)}"}
+    for name, value in profile.env_vars.items():
+        found.append((name, value, _origin(known if origins is None else origins, f"run.env.env_vars.{name}")))
+    variables = (EnvVar(*parts, secret=is_secret_variable(parts[0], profile)) for parts in found)
+    return tuple({variable.name: variable for variable in variables}.values())
 
 
-class Redactor:
-    """Takes secret values out of text and out of nested data.
+def _origin(origins: Mapping[str, str], key: str) -> str:
+    """Give the origin of a value, or of the section that it came with."""
+    while key not in origins and "." in key:
+        key = key.rpartition(".")[0]
+    return origins.get(key, CONFIGURATION)
+
+
+def job_redactor(
+    profile: Profile,
+    request: RecipeConfig | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Redactor:
+    """Know every secret that could slip into a job's texts.
+
+    These are the variables of the submitter's environment with a secret's name or named by the profile, the profile's
+    own secret fields, and what stands under a secret's name on the command line and in the configuration.
 
     Args:
-        values: Secret values; short ones are left out, because they would match everywhere.
+        profile: The profile the job runs with.
+        request: What the command line asked.
+        config: The resolved configuration.
+        environ: The submitter's environment; `os.environ` when not given.
     """
+    source = os.environ if environ is None else environ
+    values = [value for name, value in source.items() if is_secret_variable(name, profile)]
+    redactor = Redactor(values, names=profile.secret_names, references=profile.secret_references)
+    argv = (*request.argv, *map(str, request.overrides), *request.passthrough) if request else ()
+    return redactor.learning(data=(profile.as_config(), config or {}), argv=argv)
 
-    def __init__(self, values: Iterable[str]) -> None:
-        """Order the values so that the longest is replaced first."""
-        self._values = sorted({value for value in values if len(value) >= SHORTEST_SECRET}, key=len, reverse=True)
 
-    @classmethod
-    def for_job(cls, profile: Profile, environ: Mapping[str, str] | None = None) -> Redactor:
-        """Know every secret that could slip into this job's texts.
-
-        These are the variables of the submitter's environment with a secret's name or named by the profile, and
-        the profile's own secret fields.
-        """
-        source = os.environ if environ is None else environ
-        named = set(profile.secret_names)
-        values = [value for name, value in source.items() if name in named or is_secret_name(name)]
-        values += [str(value) for key, value in profile.as_config().items() if is_secret_name(key)]
-        values += [value for name, value in profile.env_vars.items() if is_secret_name(name)]
-        return cls(values)
-
-    def text(self, text: str) -> str:
-        """Give the text with every known secret replaced."""
-        for value in self._values:
-            text = text.replace(value, REDACTED)
-        return text
-
-    def data(self, data: Any, key: str = "") -> Any:  # noqa: ANN401 - nested JSON-like data
-        """Give nested data with secret values replaced, and everything that stands under a secret's name."""
-        if isinstance(data, dict):
-            return {name: self.data(value, str(name)) for name, value in data.items()}
-        if isinstance(data, list | tuple):
-            return [self.data(value, key) for value in data]
-        if isinstance(data, str):
-            return REDACTED if is_secret_name(key) and data else self.text(data)
-        return data
+@contextmanager
+def process_environment(variables: Iterable[EnvVar]) -> Iterator[None]:
+    """Set variables of this process, for what it starts meanwhile, and put back what was there before."""
+    before = dict(os.environ)
+    added = {variable.name: variable.value for variable in variables}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)

@@ -14,9 +14,10 @@ from nemo_runspec.config.resolvers import Resolution, resolve
 from nemo_runspec.config.resolvers.workspace import workspace_of
 from nemo_runspec.config.save import extract_train_config, generate_job_dir
 from nemo_runspec.env import EXECUTORS, LocalProfile, Origin, Profile, known_keys, load_env_file, load_env_profile
-from nemo_runspec.env_vars import EnvVar, Redactor, build_env_vars
+from nemo_runspec.env_vars import EnvVar, build_env_vars, job_redactor
 from nemo_runspec.errors import ProfileError, SpecError
 from nemo_runspec.job_folder import JOB_DIR_VARIABLE, TRAIN_FILE
+from nemo_runspec.redaction import Redactor, redact_named
 from nemo_runspec.spec import Runspec, parse
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     profile = effective_profile(chosen, run["env"])
     job_dir = generate_job_dir(spec.name, workspace)
     env = (
-        *build_env_vars(spec, profile, run=run, workspace=workspace),
+        *build_env_vars(spec, profile, run=run, workspace=workspace, origins=config.origins),
         EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),
     )
     return Job(
@@ -108,19 +109,24 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
         artifact_root=artifact_root,
         inputs=resolution.inputs,
         missing=resolution.missing or {},
-        obstacles=tuple(_obstacles(profile)),
+        obstacles=tuple(_obstacles(profile, artifact_root)),
         job_dir=job_dir,
         command=compose_command(spec, profile, config=job_dir / TRAIN_FILE, passthrough=request.passthrough),
         env=env,
-        redactor=Redactor.for_job(profile),
+        redactor=job_redactor(profile, request, config=resolved),
     )
 
 
-def _obstacles(profile: Profile) -> Iterator[ProfileError]:
+def _obstacles(profile: Profile, artifact_root: str) -> Iterator[ProfileError]:
     unset = [name for name in profile.secret_names if not os.environ.get(name)]
     if unset:
         message = f"profile '{profile.name}' takes {', '.join(unset)} from your environment, where it is not set"
         yield ProfileError(message, where=profile.where("secrets"), remedy="Export it, or take it out of `secrets`.")
+    address = redact_named(artifact_root)
+    if address != artifact_root:
+        message = f"the address of the artifact store, {address}, holds a secret, which every manifest would repeat"
+        remedy = "Leave it out: the store's driver takes it from the environment or from fsspec's configuration."
+        yield ProfileError(message, remedy=remedy)
     if profile.executor == "local" and (profile.nodes or 1) > 1:
         message = f"the job wants {profile.nodes} nodes, and the local executor is this one machine"
         remedy = "Choose a cluster's profile with --run, a smaller configuration with -c, or set run.env.nodes=1."
@@ -141,18 +147,6 @@ def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
     return profile.with_overrides(values, Origin("run.env"))
 
 
-def processes_per_node(profile: Profile) -> int:
-    """Tell how many processes torchrun starts on a node.
-
-    `nproc_per_node` or `nprocs_per_node` where set, else one process for each of `gpus_per_node`, else one.
-    """
-    for key in ("nproc_per_node", "nprocs_per_node", "gpus_per_node"):
-        value = getattr(profile, key, None)
-        if value:
-            return int(value)
-    return 1
-
-
 def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthrough: tuple[str, ...]) -> tuple[str, ...]:
     """Compose the command that runs a recipe's script on this machine.
 
@@ -170,7 +164,7 @@ def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthroug
     if words[0] in {"python", "python3"}:
         launcher = [sys.executable]
         if spec.run.launch == "torchrun":
-            processes = str(processes_per_node(profile))
+            processes = str(profile.processes_per_node)
             launcher += ["-m", "nemo_runspec.torchrun", "--standalone", "--nnodes", "1", "--nproc-per-node", processes]
         words[:1] = launcher
     elif spec.run.launch == "torchrun":

@@ -8,7 +8,7 @@ import pytest
 from nemo_runspec.context import RecipeConfig, parse_override
 from nemo_runspec.env import LocalProfile, load_env_profile
 from nemo_runspec.errors import ArtifactNotFoundError, NemotronError, ProfileError, SpecError
-from nemo_runspec.job import compile_job, compose_command, processes_per_node
+from nemo_runspec.job import compile_job, compose_command
 from nemo_runspec.spec import parse
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
@@ -86,7 +86,7 @@ def test_a_command_template_is_filled(tmp_path: Path) -> None:
 )
 def test_processes_per_node(tmp_path: Path, table: str, expected: int) -> None:
     file = write_env_file(tmp_path, f'[here]\nexecutor = "local"\n{table}\n')
-    assert processes_per_node(load_env_profile("here", file)) == expected
+    assert load_env_profile("here", file).processes_per_node == expected
 
 
 def test_a_profile_and_the_command_line_make_the_effective_profile(tmp_path: Path) -> None:
@@ -94,14 +94,14 @@ def test_a_profile_and_the_command_line_make_the_effective_profile(tmp_path: Pat
     script = write_recipe(tmp_path / "recipe")
     assert compile_job(script, _request(profile="here")).workspace == "/ws"
     job = compile_job(script, _request("run.env.nproc_per_node=2", "run.env.workspace=/other", profile="here"))
-    assert (processes_per_node(job.profile), job.workspace) == (2, "/other")
+    assert (job.profile.processes_per_node, job.workspace) == (2, "/other")
     assert job.train_config["output_dir"] == "/other/thing"
 
 
 def test_keys_of_other_executors_in_a_configuration_do_not_count(tmp_path: Path) -> None:
     script = write_recipe(tmp_path / "recipe", config="run: {env: {nproc_per_node: 2, partition: gpu, nodes: 4}}\n")
     job = compile_job(script, _request())
-    assert processes_per_node(job.profile) == 2
+    assert job.profile.processes_per_node == 2
     with pytest.raises(ProfileError, match="partitoin"):
         compile_job(write_recipe(tmp_path / "other", config="run: {env: {partitoin: gpu}}\n"), _request())
 

@@ -130,6 +130,20 @@ class Profile(Table):
         """Give the names of the secret variables, however they are delivered."""
         return tuple(self.secrets)
 
+    @property
+    def secret_references(self) -> Mapping[str, str]:
+        """Give the platform's own secret for each variable, where `secrets` is a table."""
+        return self.secrets if isinstance(self.secrets, Mapping) else {}
+
+    @property
+    def processes_per_node(self) -> int:
+        """Tell how many processes torchrun starts on a node.
+
+        `nproc_per_node` or `nprocs_per_node` where set, else one process for each of `gpus_per_node`, else one.
+        """
+        names = ("nproc_per_node", "nprocs_per_node", "gpus_per_node")
+        return next((int(value) for name in names if (value := getattr(self, name, None))), 1)
+
     def as_config(self) -> dict[str, Any]:
         """Give the executor and the keys that are set, as plain values, to merge over a configuration's `run.env`."""
         # Not super(): with slots=True the class that super() remembers is not the one that the decorator returns.

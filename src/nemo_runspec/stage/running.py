@@ -30,6 +30,7 @@ from nemo_runspec.artifacts import (
 )
 from nemo_runspec.errors import EXIT_INTERRUPTED, ConfigError, Location, NemotronError
 from nemo_runspec.job_folder import ERROR_FILE, JOB_DIR_VARIABLE, RESULT_FILE
+from nemo_runspec.redaction import redact_argv
 from nemo_runspec.stage.agreement import announce_work, launch_name, wait_for_decision
 from nemo_runspec.stage.given import JobFacts, artifact_name, load_config, load_job, split_arguments, whole_number
 from nemo_runspec.stage.lock import hold
@@ -256,7 +257,7 @@ class Stage:
     def _producer(self) -> Producer:
         return Producer(
             name=self.name,
-            argv=self.job.argv or tuple(sys.argv),
+            argv=tuple(redact_argv(self.job.argv or sys.argv)),
             git=dict(self.job.git),
             packages={"python": platform.python_version(), **package_versions()},
             config_digest=digest(self.config),

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemo_runspec.executors import create_executor, require_supported
-from nemo_runspec.job import processes_per_node
+from nemo_runspec.env_vars import process_environment
+from nemo_runspec.executors import build_executor, require_supported
 from nemo_runspec.job_folder import CLIENT_LOG_FILE, EXIT_CODE_FILE, PID_FILE
 from nemo_runspec.submit.prepare import raise_for_exit, write_job, write_launch_script
 from nemo_runspec.submit.signals import Interruption, signal_group, signals_passed_on
@@ -51,10 +51,10 @@ def run_attached(job: Job) -> None:
     require_supported(job.profile)
     write_job(job)
     write_launch_script(job)
-    executor = create_executor(job.profile, env_vars={v.name: v.value for v in job.env if not v.secret})
+    executor = build_executor(job.profile, env_vars={v.name: v.value for v in job.env if not v.secret})
     # A local job inherits our environment; nemo-run would write secrets to disk with the executor.
-    os.environ.update({variable.name: variable.value for variable in job.env if variable.secret})
-    interruption = run_experiment(job.spec.name, job.job_dir, executor)
+    with process_environment(variable for variable in job.env if variable.secret):
+        interruption = run_experiment(job.spec.name, job.job_dir, executor)
     raise_for_exit(job.job_dir, job.spec.name, _exit_code(job.job_dir), interrupted=interruption.by_user)
 
 
@@ -110,7 +110,7 @@ def run_detached(job: Job) -> Submission:
     write_launch_script(job)
     env = {**os.environ, **{variable.name: variable.value for variable in job.env}}
     module = "nemo_runspec.submit.detached"
-    command = [sys.executable, "-m", module, job.spec.name, str(job.job_dir), str(processes_per_node(job.profile))]
+    command = [sys.executable, "-m", module, job.spec.name, str(job.job_dir), str(job.profile.processes_per_node)]
     log = str(job.job_dir / CLIENT_LOG_FILE)
     # Not subprocess: it takes a child that is still running at our end for a mistake.
     pid = os.posix_spawn(

@@ -22,7 +22,21 @@ STARTUP_TRAP = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
 
 def job_description(job: Job) -> dict[str, Any]:
     """Give the job as plain data, secrets taken out: what a dry-run shows."""
-    description = {
+    cleaned: dict[str, Any] = job.redactor.data(_description(job))
+    # Below `env` and `origins`, a secret's name has nothing secret; the script reads the store's address.
+    return {
+        **cleaned,
+        "env": {
+            variable.name: {"value": job.redactor.text(variable.shown), "origin": variable.origin}
+            for variable in job.env
+        },
+        "origins": dict(job.config.origins),
+        "artifacts": {"root": job.artifact_root, "inputs": dict(job.inputs), "missing": list(job.missing)},
+    }
+
+
+def _description(job: Job) -> dict[str, Any]:
+    return {
         "name": job.spec.name,
         "profile": job.profile.name,
         "executor": job.profile.executor,
@@ -30,14 +44,9 @@ def job_description(job: Job) -> dict[str, Any]:
         "config_file": str(job.config.path),
         "job_dir": str(job.job_dir),
         "command": list(job.command),
-        "env": {variable.name: {"value": variable.shown, "origin": variable.origin} for variable in job.env},
         "config": {"run": dict(job.run), **job.train_config},
-        "origins": dict(job.config.origins),
-        "artifacts": {"root": job.artifact_root, "inputs": dict(job.inputs), "missing": list(job.missing)},
         "obstacles": [obstacle.message for obstacle in job.obstacles],
     }
-    cleaned: dict[str, Any] = job.redactor.data(description)
-    return cleaned
 
 
 def job_record(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nemo_runspec.env import Profile, load_env_file, load_env_profile, parse_env
-from nemo_runspec.env_vars import Redactor
+from nemo_runspec.env_vars import job_redactor
 from nemo_runspec.errors import NemotronError, ProfileError
 from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
 
@@ -42,7 +42,7 @@ def show_command(
 ) -> None:
     """Show a profile with what it inherits, and where each value comes from."""
     found = load_env_profile(profile)
-    values: dict[str, Any] = Redactor.for_job(found).data(found.as_config())
+    values: dict[str, Any] = job_redactor(found).data(found.as_config())
     if json:
         _print_json({"name": found.name, "source": str(found.source), "values": values})
         return
