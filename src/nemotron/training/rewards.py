@@ -14,9 +14,9 @@ from nemotron.data_prep.functions import argument_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PARSES = 0.4
-_NAME = 0.3
-_ARGUMENTS = 0.3
+_PARSES = 0.3
+_NAME = 0.35
+_ARGUMENTS = 0.35
 # What a part earns at most that is close, but not right: there must be something to gain by getting it right.
 _CLOSE = 0.5
 
