@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nemo_runspec.versions import package_versions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 GIT_TIMEOUT_S = 10
@@ -19,27 +20,41 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     """Give the commit, branch and changed files of the repository around a folder.
 
     Returns:
-        `{"commit", "branch", "dirty"}`, `dirty` being the changed and untracked files; None where there is no
-        repository, no commit yet, or no git.
+        `{"commit", "branch", "dirty"}`, `dirty` being the changed and untracked files (of a renamed one the new
+        name), from the repository's root, or None where git could not tell. None instead of all of it where there is
+        no repository, no commit yet, or no git.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    status = _git(folder, "status", "--porcelain", "--untracked-files=normal") or ""
+    # NUL between names: otherwise git quotes those that have other signs than letters and digits.
+    status = _git(folder, "status", "--porcelain", "-z", "--untracked-files=normal")
     branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
     return {
         "commit": commit.strip(),
         "branch": (branch or "").strip(),
-        "dirty": [line[3:] for line in status.splitlines()],
+        "dirty": None if status is None else list(_changed_files(status)),
     }
+
+
+def _changed_files(status: str) -> Iterator[str]:
+    entries = iter(status.split("\0"))
+    for entry in entries:
+        if not entry:
+            continue
+        if "R" in entry[:2] or "C" in entry[:2]:
+            next(entries, None)  # the name before
+        yield entry[3:]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         result = subprocess.run(
-            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git, wherever PATH has it
+            ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git, wherever PATH has it
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
             timeout=GIT_TIMEOUT_S,
             check=True,
         )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.provenance import collect, git_state
 from nemo_runspec.versions import package_versions
@@ -32,6 +32,38 @@ def test_the_state_of_a_repository_is_told(tmp_path: Path) -> None:
     dirty = git_state(tmp_path)
     assert dirty is not None
     assert dirty["dirty"] == ["a.py", "new.py"]
+
+
+def test_changed_files_have_their_exact_names(tmp_path: Path) -> None:
+    _git(tmp_path, "init", "-q", "-b", "trunk")
+    names = ["b.py", "c d.py", 'e "f".py', "g\u00e4.py", "new -> name.py"]
+    (tmp_path / "a.py").write_text("long enough to be known again\n" * 9, encoding="utf-8")
+    _git(tmp_path, "add", "a.py")
+    _git(tmp_path, "commit", "-q", "-m", "first")
+    _git(tmp_path, "mv", "a.py", "b.py")
+    for name in names[1:]:
+        (tmp_path / name).write_text("x", encoding="utf-8")
+    state = git_state(tmp_path)
+    assert state is not None
+    assert state["dirty"] == names
+
+
+def test_where_git_cannot_tell_what_changed_nothing_is_called_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _git(tmp_path, "init", "-q", "-b", "trunk")
+    _git(tmp_path, "commit", "-q", "-m", "first", "--allow-empty")
+    run = subprocess.run
+
+    def without_status(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - subprocess's own options
+        if "status" in command:
+            raise subprocess.TimeoutExpired(command, 1)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", without_status)
+    state = git_state(tmp_path)
+    assert state is not None
+    assert (state["branch"], state["dirty"]) == ("trunk", None)
 
 
 def test_without_git_there_is_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
