@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from nemo_runspec.env.tables import Entry, Origin, Table, TableField, key, known_keys, read_entries, table_fields
 from nemo_runspec.errors import ProfileError, guess
-from nemo_runspec.toml.kinds import VARIABLE_NAME, Either, Flag, Integer, ListOf, Record, TableOf, Text
+from nemo_runspec.toml.kinds import NOT_A_VALUE, VARIABLE_NAME, Either, Flag, Integer, ListOf, Record, TableOf, Text
 from nemo_runspec.toml.source import Problem, raise_problems
 from nemo_runspec.toml.values import freeze
 
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 TEXT = Text()
 _COMMANDS = ListOf(TEXT, "shell commands")
 _VARIABLES = TableOf(Text(may_be_empty=True), "strings", VARIABLE_NAME)
-_SECRETS = Either(
-    (
-        ((list, tuple), ListOf(Text(pattern=VARIABLE_NAME, noun="a variable's name"), "variables' names")),
-        ((Mapping,), TableOf(TEXT, "secrets' names", VARIABLE_NAME)),
-    )
-)
+_SECRET_VARIABLE = re.compile(NOT_A_VALUE + VARIABLE_NAME.pattern)
+_SECRET_LIST = ListOf(Text(pattern=_SECRET_VARIABLE, noun="a variable's name", confidential=True), "variables' names")
+_PLATFORM_SECRET = Text(pattern=re.compile(NOT_A_VALUE + r".+"), noun="a secret's name", confidential=True)
+_SECRET_TABLE = TableOf(_PLATFORM_SECRET, "secrets' names", _SECRET_VARIABLE, confidential=True)
+_SECRETS = Either((((list, tuple), _SECRET_LIST), ((Mapping,), _SECRET_TABLE)))
 _URL = Text(pattern=re.compile(r"https?://\S+|\$\{.+\}"), noun="an http:// or https:// address")
 _ABSOLUTE = Text(pattern=re.compile(r"/.*|\$\{.+\}.*"), noun="an absolute path")
 _LEPTON_MOUNT = Record(

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from nemo_runspec.toml.lines import Key
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What services give out: a known beginning before a run of letters and digits mixed, or a long such run.
+NOT_A_VALUE = (
+    r"(?!(?:hf|gh[a-z]|github_pat|glpat|nvapi|sk|pk)[_-](?:\w+-)?(?=[A-Za-z]*\d)[A-Za-z0-9]{8})"
+    r"(?!.*?(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{16})"
+)
+"""Beginning of a pattern for names: what looks like the secret itself, pasted in place of its name, is none."""
 
 # bool comes before int, and datetime before date, because each is a subclass of the other.
 _TYPE_NAMES: tuple[tuple[type, str], ...] = (
@@ -76,12 +82,14 @@ class Text:
         pattern: What the whole string must match.
         noun: What it is, for messages.
         may_be_empty: Whether an empty string is a value too.
+        confidential: Whether a wrong value may be a secret and is not shown.
     """
 
     choices: tuple[str, ...] = ()
     pattern: re.Pattern[str] | None = None
     noun: str = "a string"
     may_be_empty: bool = False
+    confidential: bool = False
 
     @property
     def label(self) -> str:
@@ -102,7 +110,8 @@ class Text:
         elif self.choices and value not in self.choices:
             yield Complaint(f'must be {self.label}, not "{value}"', remedy=guess(value, self.choices, what="values"))
         elif self.pattern is not None and not self.pattern.fullmatch(value):
-            yield Complaint(f'must be {self.label}, not "{value}"')
+            shown = "what stands here" if self.confidential else f'"{value}"'
+            yield Complaint(f"must be {self.label}, not {shown}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +181,9 @@ class ListOf:
                 yield Complaint(wrong.message, (position, *wrong.key), wrong.remedy)
 
 
+_NAMES_REMEDY = "Use letters, digits and _."
+
+
 @dataclass(frozen=True, slots=True)
 class TableOf:
     """A table with names of the user's own.
@@ -180,11 +192,13 @@ class TableOf:
         value: Kind of the values, or None where anything may stand.
         noun: What the table is, for messages.
         names: What each name must match, or None where any name may stand.
+        confidential: Whether a wrong name may be a secret and is not shown.
     """
 
     value: Kind | None
     noun: str
     names: re.Pattern[str] | None = None
+    confidential: bool = False
 
     @property
     def label(self) -> str:
@@ -198,7 +212,10 @@ class TableOf:
             return
         for name, element in value.items():
             if self.names is not None and not self.names.fullmatch(name):
-                yield Complaint("is not a name of an environment variable", (name,), "Use letters, digits and _.")
+                if self.confidential:
+                    yield Complaint("has a key that is not a name of an environment variable", remedy=_NAMES_REMEDY)
+                    continue
+                yield Complaint("is not a name of an environment variable", (name,), _NAMES_REMEDY)
             for wrong in self.value.check(element) if self.value else ():
                 yield Complaint(wrong.message, (name, *wrong.key), wrong.remedy)
 

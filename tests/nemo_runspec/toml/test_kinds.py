@@ -5,12 +5,25 @@ import tomllib
 
 import pytest
 
-from nemo_runspec.toml.kinds import VARIABLE_NAME, Either, Flag, Integer, Kind, ListOf, Record, TableOf, Text
+from nemo_runspec.toml.kinds import (
+    NOT_A_VALUE,
+    VARIABLE_NAME,
+    Either,
+    Flag,
+    Integer,
+    Kind,
+    ListOf,
+    Record,
+    TableOf,
+    Text,
+)
 
 WORD = Text(pattern=re.compile("[a-z]+"), noun="a word")
 CHOICE = Text(choices=("red", "green", "blue"))
 NAMES = TableOf(Text(may_be_empty=True), "strings", VARIABLE_NAME)
 MOUNT = Record({"path": Text(), "from": Text()}, required={"path": 'path = "/"'})
+HIDDEN = Text(pattern=re.compile("[a-z]+"), noun="a word", confidential=True)
+HIDDEN_NAMES = TableOf(HIDDEN, "words", VARIABLE_NAME, confidential=True)
 MIXED = Either((((bool,), Flag()), ((str,), Text())))
 
 RIGHT = [
@@ -55,6 +68,14 @@ WRONG = [
     (MOUNT, "{ path = 1 }", "must be a string, not an integer", ("path",), "Put it in quotes."),
     (MOUNT, '{ from = "x" }', "is missing", ("path",), 'Add, for example: path = "/"'),
     (ListOf(MOUNT, "mounts"), "[{}]", "is missing", (0, "path"), 'Add, for example: path = "/"'),
+    (HIDDEN, '"sk-1"', "must be a word, not what stands here", (), None),
+    (
+        HIDDEN_NAMES,
+        '{ "sk-1" = "x" }',
+        "has a key that is not a name of an environment variable",
+        (),
+        "Use letters, digits and _.",
+    ),
     (MIXED, "1", "must be true or false, or a string, not an integer", (), None),
 ]
 
@@ -79,3 +100,35 @@ def test_a_wrong_value_has_one(
 def test_every_wrong_element_is_named() -> None:
     complaints = ListOf(Integer(1), "numbers").check([1, "a", 0, 2])
     assert [wrong.key for wrong in complaints] == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "hf_0123456789abcdef",
+        "ghp_01abcdef",
+        "sk-proj-1abcdefgh",
+        "sk-0abcdefgh",
+        "a3" * 20,
+        "deadbeefdeadbeefdeadbeef12",
+        "x_ABCDEFGHIJKLMNOPQR1",
+    ],
+)
+def test_a_secret_is_not_taken_for_its_name(value: str) -> None:
+    assert not re.fullmatch(NOT_A_VALUE + ".+", value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "HF_TOKEN",
+        "hf_token",
+        "hf_token_2",
+        "my_service_token_v2_prod",
+        "SECRETS_OF_TEAM_1",
+        "hf-token",
+        "ns/team.hf-token-2",
+    ],
+)
+def test_a_name_is_not_taken_for_a_secret(value: str) -> None:
+    assert re.fullmatch(NOT_A_VALUE + ".+", value)

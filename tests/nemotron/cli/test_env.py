@@ -64,3 +64,27 @@ def test_check_tells_all_problems_or_none(tmp_path: Path) -> None:
     assert "nodez" in str(CliRunner().invoke(app, ["check"]).exception)
     path.write_text(ENV.replace("nodez", "nodes"), encoding="utf-8")
     assert _run("check") == f"{path}: 3 profiles, no problems\n"
+
+
+@pytest.mark.parametrize(
+    "secrets", ['["sk-0123canary"]', '["hf_0123canary"]', '{ "sk-0123canary" = "x" }', '{ A = "hf_0123canary" }']
+)
+def test_a_secret_pasted_for_its_name_is_refused_and_not_shown(tmp_path: Path, secrets: str) -> None:
+    write_env_file(tmp_path, f'[here]\nexecutor = "local"\nsecrets = {secrets}\n')
+    for command in (["show", "here"], ["check"], ["list"]):
+        result = CliRunner().invoke(app, command)
+        shown = result.output + str(result.exception)
+        assert "name" in shown
+        assert "canary" not in shown
+
+
+def test_the_names_of_a_platforms_secrets_are_shown(tmp_path: Path) -> None:
+    table = 'secrets = { HF_TOKEN = "hf-token" }\nenv_vars = { LICENSE = "canary-0123" }\n'
+    write_env_file(tmp_path, f'[here]\nexecutor = "local"\n{table}')
+    shown = _run("show", "here")
+    assert "'HF_TOKEN': 'hf-token'" in shown
+    assert "canary-0123" in shown
+    write_env_file(
+        tmp_path, '[here]\nexecutor = "local"\nsecrets = ["LICENSE"]\nenv_vars = { LICENSE = "canary-0123" }\n'
+    )
+    assert "canary" not in _run("show", "here")
