@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nemo_runspec.errors import ConfigError, Location, guess
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
     from pathlib import Path
 
     from nemo_runspec.context import Override
@@ -26,52 +27,94 @@ def put(tree: DictConfig, key: str, value: object) -> None:
     OmegaConf.update(tree, key, value, merge=False, force_add=True)
 
 
-def apply_override(tree: DictConfig, override: Override, *, free_keys: Collection[str], path: Path) -> None:
+def apply_override(
+    tree: DictConfig,
+    override: Override,
+    *,
+    path: Path,
+    may_be_new: bool = False,
+    fits: Callable[[object], bool] | None = None,
+) -> None:
     """Set the entry that an override names.
 
     Args:
         tree: Changed in place.
         override: The entry.
-        free_keys: Entries that may be set although the configuration does not name them.
         path: The configuration's file, for error messages.
+        may_be_new: Whether the entry may be set although the configuration does not name it.
+        fits: Tells whether a value is right, where that is known: a number that is only right as text, such as a
+            variable's `1`, is taken as text.
 
     Raises:
-        ConfigError: The configuration has no such entry, or the value is of another type than the entry.
+        ConfigError: The configuration has no such entry or no place for it, or the value is of another type.
     """
     value = _parse_value(override)
-    if not override.add and override.key not in free_keys:
-        _check(plain_tree(tree), override, value, path)
+    if fits is not None and isinstance(value, int | float) and not fits(value) and fits(override.value):
+        value = override.value
+    new = override.add or may_be_new
+    current = _current(plain_tree(tree), override, path, new=new)
+    if not new:
+        _check_type(current, override, value, path)
     put(tree, override.key, value)
 
 
 def _parse_value(override: Override) -> Any:  # noqa: ANN401 - a YAML value is of any type
     try:
-        return plain_tree(OmegaConf.from_dotlist([f"value={override.value}"]))["value"]
+        value = plain_tree(OmegaConf.from_dotlist([f"value={override.value}"]))["value"]
+        # A number that Python would not write: it could be read, as hexadecimal digits are, and not handed on.
+        repr(value)
     except YAMLError as error:
-        message = f"override '{override}': the value is not valid YAML"
+        message = f"override '{shortened(str(override))}': the value is not valid YAML"
         raise ConfigError(message, remedy="Quote it for YAML, for example key='\"text: with colon\"'.") from error
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        message = f"override '{shortened(str(override))}': the value cannot be read: {reason}"
+        raise ConfigError(message, remedy="Give a plain value, or an expression such as ${key}.") from error
+    return value
 
 
-def _check(node: Any, override: Override, value: object, path: Path) -> None:  # noqa: ANN401 - any YAML value
+def shortened(text: str, length: int = 200) -> str:
+    """Give a text that fits into a message."""
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+def _current(node: Any, override: Override, path: Path, *, new: bool) -> Any:  # noqa: ANN401 - any YAML value
+    """Give the value that an override replaces, or None where it makes a new entry.
+
+    Args:
+        node: The whole configuration, plain.
+        override: The override.
+        path: The configuration's file.
+        new: Whether it may make one.
+
+    Raises:
+        ConfigError: There is no such entry, or there can be none, because something else stands above it.
+    """
     walked: list[str] = []
     for part in override.key.split("."):
+        place = f"'{'.'.join(walked)}'" if walked else "the configuration"
+        if not isinstance(node, dict | list | None):
+            message = f"override '{override}': {place} is a single value (now {shortened(str(node))})"
+            raise ConfigError(message, where=Location(path), remedy=f"Set it as a whole: {'.'.join(walked)}=VALUE.")
         children = _children(node)
         if part not in children:
-            place = f"'{'.'.join(walked)}'" if walked else "the configuration"
             message = f"override '{override}': {place} has no entry '{part}'"
-            hint = guess(part, children, what="entries") if children else "It is a single value."
+            if isinstance(node, list):
+                remedy = f"It is a list of {len(node)}; a longer one is given as a whole: {'.'.join(walked)}=[...]."
+                raise ConfigError(message, where=Location(path), remedy=remedy)
+            if new:
+                return None
+            hint = guess(part, children, what="entries")
             raise ConfigError(message, where=Location(path), remedy=f"{hint} A new entry is added with ++{override}")
         node = children[part]
         walked.append(part)
-    _check_type(node, override, value, path)
+    return node
 
 
-def _children(node: object) -> dict[str, Any]:
-    if isinstance(node, dict):
-        return {str(key): value for key, value in node.items()}
+def _children(node: dict[Any, Any] | list[Any] | None) -> dict[str, Any]:
     if isinstance(node, list):
         return {str(index): value for index, value in enumerate(node)}
-    return {}
+    return {str(key): value for key, value in (node or {}).items()}
 
 
 def _check_type(current: object, override: Override, value: object, path: Path) -> None:

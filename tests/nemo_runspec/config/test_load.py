@@ -74,7 +74,19 @@ def test_broken_yaml_is_told_with_its_line(tmp_path: Path) -> None:
     assert error.value.where.line == 3
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "run: 3\n", "run: {env: [1]}\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- a\n- b\n",
+        "hello",
+        "3",
+        "run: 3\n",
+        "run: {env: [1]}\n",
+        "run: ${nope}",
+        "run: {wandb: abc}",
+        "run: {artifacts: x}",
+    ],
+)
 def test_a_configuration_is_a_mapping(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="mapping"):
         _config(tmp_path, text)
@@ -113,14 +125,28 @@ def test_an_alias_means_the_key_itself(tmp_path: Path) -> None:
     [
         ("trian.lr=1", "the configuration has no entry 'trian'", "Did you mean 'train'?"),
         ("train.lrr=1", "'train' has no entry 'lrr'", "++train.lrr=1"),
-        ("train.lr.x=1", "'train.lr' has no entry 'x'", "It is a single value."),
-        ("train.names.7=x", "'train.names' has no entry '7'", "++train.names.7=x"),
+        ("train.lr.x=1", "'train.lr' is a single value (now 0.001)", "train.lr=VALUE"),
+        ("++train.lr.x=1", "'train.lr' is a single value (now 0.001)", "train.lr=VALUE"),
+        ("run=null", "'run' is a section", "run.KEY=VALUE"),
+        ("run.env=null", "'run.env' is a section", "run.env.KEY=VALUE"),
+        ("++run.env=5", "'run.env' is a section", "run.env.KEY=VALUE"),
+        ("++run={env: 5}", "'run.env' is a section", "run.env.KEY=VALUE"),
+        ("++run.wandb=abc", "'run.wandb' is a section", "run.wandb.KEY=VALUE"),
+        ("++run.wandb=null", "'run.wandb' is a section", "run.wandb.KEY=VALUE"),
+        ("++run.artifacts=abc", "'run.artifacts' is a section", "run.artifacts.KEY=VALUE"),
+        ("++run.artifacts=${nope}", "'run.artifacts' is a section", "run.artifacts.KEY=VALUE"),
+        ("run.artifacts.root=${nope}", "'run.artifacts.root': Interpolation key 'nope'", "Correct the ${...}"),
+        ("run.env.workspace=${nope:}", "'run.env.workspace': Unsupported interpolation", "Correct the ${...}"),
+        ("train.path=${", "the value cannot be read", "plain value"),
+        ("train.names.7=x", "'train.names' has no entry '7'", "train.names=[...]"),
         ("train=1", "'train' is a section", "lr, max_steps"),
         ("train.max_steps=many", "is a number (now 5)", "Give a number"),
         ("train.max_steps=true", "is a number (now 5)", "Give a number"),
         ("train.shuffle=1", "is true or false (now True)", "Give true or false"),
         ("train.lr=[", "not valid YAML", "Quote it"),
         ("run.env.nodez=1", "a local profile has no key 'nodez'", "Did you mean 'nodes'?"),
+        ("run.env.nodez.a=1", "a local profile has no key 'nodez'", "Did you mean 'nodes'?"),
+        ("run.env.nproc_per_node.a=1", "'run.env.nproc_per_node' is a single value", "run.env.nproc_per_node=VALUE"),
         ("run.env.account=x", "a local profile has no key 'account'", "slurm"),
     ],
 )
@@ -148,3 +174,53 @@ def test_an_override_is_read_as_yaml(tmp_path: Path, override: str, value: objec
     train = plain_tree(_merged(_config(tmp_path), override).tree)["train"]
     key = override.lstrip("+").split("=")[0].split(".")[1]
     assert train[key] == value
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "run:\n", "run: {env: null}\n", "\ufeffa: 1\n"])
+def test_a_configuration_may_leave_everything_out(tmp_path: Path, text: str) -> None:
+    config = plain_tree(_config(tmp_path, text or " ").tree)
+    assert config["run"] == {"env": {}}
+
+
+@pytest.mark.parametrize(
+    "text", ["a: " + "7" * 5000, "a: 0x" + "7" * 5000, "a: " + "[" * 3000, "a: ${", "a: !!set {b}"]
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"default\.yaml: (cannot be read|not valid YAML)|default\.yaml:1: not"
+    ) as caught:
+        _config(tmp_path, text)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("./", "configuration file './' is not a file"),
+        ("x" * 300, "cannot look at .*: File name too long"),
+        ("~no-such-user/x.yaml", "begins with the home of a user"),
+    ],
+)
+def test_a_configuration_that_cannot_be_found_says_why(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        find_config(parse(write_recipe(tmp_path / "recipe")), name)
+
+
+def test_an_entry_of_a_profile_s_table_can_be_set(tmp_path: Path) -> None:
+    file = load_env_file(write_env_file(tmp_path, ENV))
+    merged = _merged(
+        _config(tmp_path),
+        *("run.env.env_vars.DEBUG=1", "run.env.env_vars.A=x", "run.env.secrets.TOKEN=mine"),
+        profile=file.profile("here"),
+        file=file,
+    )
+    env = plain_tree(merged.tree)["run"]["env"]
+    assert env["env_vars"] == {"A": "x", "DEBUG": "1"}
+    assert env["secrets"] == {"TOKEN": "mine"}
+    assert merged.origins["run.env.env_vars.DEBUG"] == "command line"
+    assert merged.origins["run.env.env_vars"] == "profile here (env.toml:15)"
+
+
+def test_the_store_may_lie_in_the_workspace(tmp_path: Path) -> None:
+    merged = _merged(_config(tmp_path), "run.env.workspace=/w", "run.artifacts.root=${workspace:}/store")
+    assert merged.tree.run.artifacts.root == "/w/store"

@@ -93,3 +93,18 @@ def test_a_mandatory_value_says_how_to_give_it(store: ArtifactStore) -> None:
 def test_a_broken_interpolation_names_its_key(store: ArtifactStore) -> None:
     with pytest.raises(ConfigError, match=r"'a.b'"):
         _resolve(store, {"a": {"b": "${nowhere}"}})
+
+
+def test_a_resolver_s_error_names_file_and_key(store: ArtifactStore) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _resolve(store, {"a": {"b": "${mul:2,x}"}})
+    assert str(caught.value).startswith("config.yaml: 'a.b': ${mul:...} takes numbers")
+    with pytest.raises(ArtifactNotFoundError) as missing:
+        _resolve(store, {"run": {"data": "none"}, "data": {"path": "${art:data}"}})
+    assert str(missing.value).startswith("config.yaml: 'data.path': ")
+
+
+@pytest.mark.parametrize("config", [{"a": "${b}", "b": "${a}"}, {"a": "${a}"}, {"a": {"b": "${a}"}}])
+def test_a_circle_of_interpolations_is_told(store: ArtifactStore, config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        _resolve(store, config)

@@ -64,17 +64,24 @@ def resolve(tree: DictConfig, resolution: Resolution, *, path: Path) -> dict[str
     try:
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise _root_error(error) or _config_error(error, path) from None
+        raise _root_error(error, path) or _config_error(error, path) from None
+    except RecursionError:
+        message = "an interpolation leads back to itself, or the configuration is nested too deeply"
+        raise ConfigError(message, where=Location(path), remedy="Correct the ${...} expressions.") from None
     finally:
         art.CURRENT.reset(token)
     return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
 
 
-def _root_error(error: BaseException | None) -> NemotronError | None:
-    """Give the error of ours that a resolver raised, which OmegaConf wraps in errors of its own."""
-    while error is not None and not isinstance(error, NemotronError):
-        error = error.__cause__ or error.__context__
-    return error
+def _root_error(error: OmegaConfBaseException, path: Path) -> NemotronError | None:
+    """Give the error of ours that a resolver raised, which OmegaConf wraps in errors of its own; with file and key."""
+    root: BaseException | None = error
+    while root is not None and not isinstance(root, NemotronError):
+        root = root.__cause__ or root.__context__
+    if root is not None and root.where is None:
+        root.where = Location(path)
+        root.message = f"'{error.full_key}': {root.message}" if error.full_key else root.message
+    return root
 
 
 def _config_error(error: OmegaConfBaseException, path: Path) -> ConfigError:

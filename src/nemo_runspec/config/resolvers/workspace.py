@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig, OmegaConf
+
+from nemo_runspec.errors import ConfigError
+from nemo_runspec.paths import absolute
 
 DEFAULT = "output"
 
@@ -14,9 +15,12 @@ def workspace_of(tree: DictConfig) -> str:
 
     It is `run.env.workspace` (from the profile or the command line); without one, `output` below the working
     directory.
+
+    Raises:
+        ConfigError: It begins with the home of an unknown user.
     """
     value = str(OmegaConf.select(tree, "run.env.workspace") or DEFAULT)
-    return value if "://" in value else str(Path(value).expanduser().absolute())
+    return value if "://" in value else str(absolute(value, error=ConfigError))
 
 
 def resolve(*_: object, _root_: DictConfig) -> str:
