@@ -12,11 +12,11 @@ from nemo_runspec.artifacts import ArtifactStore
 from nemo_runspec.config.load import MergedConfig, build_job_config, parse_config
 from nemo_runspec.config.resolvers import Resolution, resolve
 from nemo_runspec.config.resolvers.workspace import workspace_of
-from nemo_runspec.config.save import extract_train_config, generate_job_dir
+from nemo_runspec.config.save import extract_train_config, generate_job_dir, train_file
 from nemo_runspec.env import EXECUTORS, LocalProfile, Origin, Profile, known_keys, load_env_file, load_env_profile
 from nemo_runspec.env_vars import EnvVar, build_env_vars, job_redactor
 from nemo_runspec.errors import ProfileError, SpecError
-from nemo_runspec.job_folder import JOB_DIR_VARIABLE, TRAIN_FILE
+from nemo_runspec.job_folder import JOB_DIR_VARIABLE
 from nemo_runspec.redaction import Redactor, redact_named
 from nemo_runspec.spec import Runspec, parse
 
@@ -83,7 +83,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     """
     spec = recipe if isinstance(recipe, Runspec) else parse(recipe)
     env_file = load_env_file()
-    chosen = load_env_profile(request.profile, env_file) if request.profile else LocalProfile.default()
+    chosen = load_env_profile(request.profile, env_file) if request.profile is not None else LocalProfile.default()
     config = build_job_config(
         parse_config(request, spec), profile=chosen, env_file=env_file, overrides=request.overrides
     )
@@ -94,6 +94,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     run: dict[str, Any] = resolved["run"]
     profile = effective_profile(chosen, run["env"])
     job_dir = generate_job_dir(spec.name, workspace)
+    command_config = job_dir / train_file(spec.config.format)
     env = (
         *build_env_vars(spec, profile, run=run, workspace=workspace, origins=config.origins),
         EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),
@@ -109,15 +110,15 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
         artifact_root=artifact_root,
         inputs=resolution.inputs,
         missing=resolution.missing or {},
-        obstacles=tuple(_obstacles(profile, artifact_root)),
+        obstacles=tuple(_obstacles(spec, profile, workspace, artifact_root)),
         job_dir=job_dir,
-        command=compose_command(spec, profile, config=job_dir / TRAIN_FILE, passthrough=request.passthrough),
+        command=compose_command(spec, profile, config=command_config, passthrough=request.passthrough),
         env=env,
         redactor=job_redactor(profile, request, config=resolved),
     )
 
 
-def _obstacles(profile: Profile, artifact_root: str) -> Iterator[ProfileError]:
+def _obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: str) -> Iterator[ProfileError]:
     unset = [name for name in profile.secret_names if not os.environ.get(name)]
     if unset:
         message = f"profile '{profile.name}' takes {', '.join(unset)} from your environment, where it is not set"
@@ -127,10 +128,16 @@ def _obstacles(profile: Profile, artifact_root: str) -> Iterator[ProfileError]:
         message = f"the address of the artifact store, {address}, holds a secret, which every manifest would repeat"
         remedy = "Leave it out: the store's driver takes it from the environment or from fsspec's configuration."
         yield ProfileError(message, remedy=remedy)
-    if profile.executor == "local" and (profile.nodes or 1) > 1:
-        message = f"the job wants {profile.nodes} nodes, and the local executor is this one machine"
+    if profile.executor != "local":
+        return
+    nodes = profile.nodes or spec.resources.nodes
+    if nodes > 1:
+        message = f"the job wants {nodes} nodes, and the local executor is this one machine"
         remedy = "Choose a cluster's profile with --run, a smaller configuration with -c, or set run.env.nodes=1."
         yield ProfileError(message, remedy=remedy)
+    if "://" in workspace:
+        message = f"the workspace is {workspace}, and a job on this machine needs a folder"
+        yield ProfileError(message, where=profile.where("workspace"), remedy="Set `workspace` to a folder's path.")
 
 
 def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
@@ -151,7 +158,8 @@ def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthroug
     """Compose the command that runs a recipe's script on this machine.
 
     Args:
-        spec: The recipe; its `cmd` is a template with `{script}` and `{config}`.
+        spec: The recipe; its `cmd` is a template with `{script}` and `{config}`, and `$NAME` for a variable of the
+            environment.
         profile: Gives the number of processes.
         config: The path of the script's configuration.
         passthrough: Appended unchanged.
@@ -160,7 +168,11 @@ def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthroug
         SpecError: `launch = "torchrun"` with a `cmd` that does not start with `python`.
     """
     template = shlex.split(spec.run.cmd or DEFAULT_COMMAND)
-    words = [word.replace("{script}", str(spec.script_path)).replace("{config}", str(config)) for word in template]
+    # Variables first: what a path holds is not for the shell.
+    words = [
+        os.path.expandvars(word).replace("{script}", str(spec.script_path)).replace("{config}", str(config))
+        for word in template
+    ]
     if words[0] in {"python", "python3"}:
         launcher = [sys.executable]
         if spec.run.launch == "torchrun":

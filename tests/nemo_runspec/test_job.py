@@ -133,3 +133,29 @@ def test_every_error_is_of_the_one_tree(tmp_path: Path) -> None:
     with pytest.raises(NemotronError) as error:
         compile_job(tmp_path / "nope.py", _request())
     assert error.value.exit_code == 2
+
+
+def test_an_empty_profile_name_is_not_no_profile(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError):
+        compile_job(write_recipe(tmp_path / "recipe"), _request(profile=""))
+
+
+def test_a_job_here_needs_a_folder_to_work_in(tmp_path: Path) -> None:
+    job = compile_job(write_recipe(tmp_path / "recipe"), _request("run.env.workspace=memory://bucket/x"))
+    assert "needs a folder" in job.obstacles[0].message
+
+
+def test_a_command_may_name_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLS", "/my tools")
+    script = write_recipe(tmp_path / "recipe")
+    text = script.read_text(encoding="utf-8")
+    text = text.replace('# launch = "direct"', "# launch = \"direct\"\n# cmd = '${TOOLS}/run {script}'")
+    script.write_text(text, encoding="utf-8")
+    assert compile_job(script, _request()).command[0] == "/my tools/run"
+
+
+def test_a_store_whose_address_holds_a_password_is_refused(tmp_path: Path) -> None:
+    request = _request(f"run.artifacts.root=file://me:canary@{tmp_path}")
+    (obstacle,) = compile_job(write_recipe(tmp_path / "recipe"), request).obstacles
+    assert "address of the artifact store" in obstacle.message
+    assert "canary" not in str(obstacle)

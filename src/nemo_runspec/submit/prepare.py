@@ -68,7 +68,7 @@ def write_job(job: Job) -> None:
     """
     for obstacle in job.obstacles:
         raise obstacle
-    save_configs(job_record(job), job.train_config, job.job_dir)
+    save_configs(job_record(job), job.train_config, job.job_dir, config_format=job.spec.config.format)
 
 
 def write_launch_script(job: Job) -> Path:

@@ -16,7 +16,7 @@ PROFILE = """
 [here]
 executor = "local"
 secrets = ["A_TOKEN"]
-env_vars = { MSG = "a 'b' $c" }
+env_vars = { MSG = "a 'b' $c", HF_HUB_DISABLE_IMPLICIT_TOKEN = "1", B_TOKEN = "canary-literal" }
 startup_commands = ["export LATER=1"]
 
 [cluster]
@@ -45,6 +45,15 @@ def test_an_attached_job_runs_through_an_experiment(tmp_path: Path, monkeypatch:
     assert len(experiments) == 1
     written = [path for folder in (home, job.job_dir) for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in written if b"canary" in path.read_bytes()]
+
+
+def test_every_variable_reaches_the_job_and_none_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("GREETING", "MSG", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "B_TOKEN", "A_TOKEN", "NEMO_RUN_DIR")
+    job = _job(tmp_path, monkeypatch, f"import os\nprint(*(name for name in {names} if name not in os.environ), 'end')")
+    before = dict(os.environ)
+    run_attached(job)
+    assert (job.job_dir / "job.log").read_text(encoding="utf-8") == "end\n"
+    assert {name: os.environ.get(name) for name in names} == {name: before.get(name) for name in names}
 
 
 def test_the_exit_code_is_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

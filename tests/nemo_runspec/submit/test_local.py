@@ -54,6 +54,15 @@ def test_a_job_runs_and_is_recorded(tmp_path: Path, capfdbinary: pytest.CaptureF
     assert yaml.safe_load((job.job_dir / "train.yaml").read_text(encoding="utf-8")) == dict(job.train_config)
 
 
+def test_a_script_may_read_json(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    body = "import json, sys\nprint(json.load(open(sys.argv[2]))['train']['lr'])"
+    script = write_recipe(tmp_path / "recipe", body=body)
+    text = script.read_text(encoding="utf-8")
+    script.write_text(text.replace('# dir = "./config"', '# dir = "./config"\n# format = "json"'), encoding="utf-8")
+    execute_local(compile_job(script, RecipeConfig()))
+    assert capfdbinary.readouterr().out == b"0.001\n"
+
+
 def test_only_the_owner_reads_the_job_folder(tmp_path: Path) -> None:
     job = compile_job(write_recipe(tmp_path / "recipe"), RecipeConfig())
     execute_local(job)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from nemo_runspec.context import RecipeConfig
+from nemo_runspec.context import RecipeConfig, parse_override
 from nemo_runspec.errors import InterruptedJobError, JobFailedError
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.job_folder import EXIT_CODE_FILE, LOG_FILE, PID_FILE
@@ -25,6 +26,53 @@ def _job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str = "print('ra
     write_env_file(tmp_path, f'[here]\nexecutor = "local"\n{table}\n')
     script = write_recipe(tmp_path / "a 'quoted' $folder", body=body)
     return compile_job(script, RecipeConfig(profile="here", argv=("nemotron", "run")))
+
+
+def test_secrets_of_the_command_line_and_the_configuration_are_in_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUB_TOKEN", "canary-from-environment")
+    config = (
+        "run: {env: {env_vars: {SERVICE_PAT: canary-variable}}, wandb: {project: p}}\n"
+        "hub: {login: '${oc.env:HUB_TOKEN}', password: 12345678, url: 'sftp://me:canary-url@host/x'}\n"
+        "args: [--api-key, canary-list]\neos_token: </s>\n"
+    )
+    script = write_recipe(tmp_path / "recipe", config=config)
+    added = parse_override("++wandb.api_key=canary-override")
+    project = parse_override("run.wandb.project=mine")
+    assert added is not None
+    assert project is not None
+    passthrough = ("--token", "canary-passed", "--note=canary-override")
+    argv = ("nemotron", "x", str(added), *passthrough, "--secret=short")
+    job = compile_job(script, RecipeConfig(overrides=(added, project), passthrough=passthrough, argv=argv))
+    write_job(job)
+    write_launch_script(job)
+    text = (job.job_dir / "job.yaml").read_text(encoding="utf-8")
+    for kept_out in ("canary", "12345678", "short"):
+        assert kept_out not in text
+        assert kept_out not in json.dumps(job_description(job))
+    record = yaml.safe_load(text)
+    assert record["command"][-3:] == ["--token", "***", "--note=***"]
+    assert record["provenance"]["argv"][2:] == ["++wandb.api_key=***", "--token", "***", "--note=***", "--secret=***"]
+    assert record["provenance"]["dotlist"] == ["++wandb.api_key=***", "run.wandb.project=mine"]
+    assert record["config"]["eos_token"] == "</s>"
+    assert record["config"]["hub"] == {"login": "***", "password": "***", "url": "sftp://me:***@host/x"}
+    assert record["origins"]["wandb.api_key"] == "command line"
+    assert record["env"]["SERVICE_PAT"] == {"value": "***", "origin": "the configuration"}
+    assert record["env"]["WANDB_PROJECT"] == {"value": "mine", "origin": "command line"}
+    assert "canary-passed" in (job.job_dir / "launch.sh").read_text(encoding="utf-8")
+    assert "canary-override" in (job.job_dir / "train.yaml").read_text(encoding="utf-8")
+
+
+def test_the_stores_address_is_exact_even_if_a_secret_is_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "output")
+    monkeypatch.chdir(tmp_path)
+    job = compile_job(write_recipe(tmp_path / "recipe"), RecipeConfig())
+    assert job_description(job)["artifacts"]["root"] == f"{tmp_path}/output/artifacts"
+    assert job_description(job)["job_dir"].startswith(f"{tmp_path}/***/jobs")
 
 
 def test_the_record_is_the_description_and_the_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
