@@ -177,6 +177,8 @@ def split_arguments(arguments: Iterable[str]) -> tuple[tuple[Override, ...], tup
             remedy = (
                 "An override is key=value, -c NAME chooses a configuration, the script's own arguments follow '--'."
             )
+            if parse_override(f"+{argument}") is not None:
+                remedy = f"A new entry is added with two plus signs: +{argument}"
             raise UsageError(message, remedy=remedy)
     return tuple(overrides), tuple(passthrough)
 

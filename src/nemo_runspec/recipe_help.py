@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
+from nemo_runspec import yaml_text
 from nemo_runspec.env import load_env_file
 from nemo_runspec.errors import NemotronError
 from nemo_runspec.spec import config_names
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from nemo_runspec.env import EnvFile
     from nemo_runspec.recipe_meta import RecipeMeta
 
 OVERRIDES = (
@@ -46,7 +49,8 @@ def _grid(rows: Iterable[tuple[str, str]]) -> Table:
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()
     for name, text in rows:
-        table.add_row(name, text)
+        # As it is: a message may hold what looks like rich's markup.
+        table.add_row(Text(name), Text(text))
     return table
 
 
@@ -60,20 +64,34 @@ def _configurations(meta: RecipeMeta) -> list[tuple[str, str]]:
 def _artifacts(folder: Path, name: str) -> str:
     """Tell which artifacts a configuration reads and publishes."""
     try:
-        config = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        config = yaml_text.load((folder / f"{name}.yaml").read_text(encoding="utf-8-sig"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return ""
-    reads = [value for value in config.get("run", {}).values() if isinstance(value, str)]
+    reads = [value for value in _table(config, "run").values() if isinstance(value, str)]
     parts = [f"reads {', '.join(reads)}"] if reads else []
-    artifact = config.get("artifact", {}).get("name")
+    artifact = _table(config, "artifact").get("name")
     parts += [f"publishes {artifact}"] if artifact else []
     return "; ".join(parts)
+
+
+def _table(config: object, key: str) -> dict[str, Any]:
+    """Give a section of a file that may hold anything; the help is not where it is judged."""
+    section = config.get(key) if isinstance(config, dict) else None
+    return section if isinstance(section, dict) else {}
 
 
 def _profiles() -> list[tuple[str, str]]:
     try:
         file = load_env_file()
-        rows = [(name, file.profile(name).executor) for name in file.profiles]
     except NemotronError as error:
         return [("env.toml", f"cannot be read: {error.message}")]
-    return rows or [("none", "no env.toml here or above; copy env.toml.example")]
+    if file.path is None:
+        return [("none", "no env.toml here or above; copy env.toml.example")]
+    return [(name, _executor(file, name)) for name in file.profiles] or [("none", f"{file.path} has no profiles")]
+
+
+def _executor(file: EnvFile, name: str) -> str:
+    try:
+        return file.profile(name).executor
+    except NemotronError as error:
+        return f"cannot be used: {error.message}"

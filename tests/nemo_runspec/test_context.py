@@ -57,6 +57,12 @@ def test_a_lone_word_is_refused() -> None:
     assert "-c NAME" in str(error.value)
 
 
+def test_one_plus_sign_is_one_too_few() -> None:
+    with pytest.raises(UsageError, match=r"unexpected argument '\+a\.b=1'") as error:
+        split_arguments(["+a.b=1"])
+    assert error.value.remedy == "A new entry is added with two plus signs: ++a.b=1"
+
+
 @pytest.mark.parametrize(("typed", "meant"), [("--dry-rum", "--dry-run"), ("--rum", "--run"), ("--bacth=x", "--batch")])
 def test_a_mistyped_option_is_not_handed_to_the_script(typed: str, meant: str) -> None:
     with pytest.raises(UsageError, match="unknown option") as error:

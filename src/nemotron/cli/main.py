@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
-from nemo_runspec.errors import EXIT_INTERRUPTED, NemotronError
+from nemo_runspec.errors import EXIT_INTERRUPTED, EXIT_USAGE, NemotronError
 from nemo_runspec.recipe_typer import HELP_SETTINGS, lazy_group
 
 COMMANDS = {
@@ -49,12 +50,22 @@ def main() -> None:
     try:
         app()
     except NemotronError as error:
-        typer.secho(f"{error.title}: ", fg="red", bold=True, err=True, nl=False)
-        typer.echo(str(error), err=True)
+        _tell(error.title, str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Of the machine and not of the program: a disk that is full, a folder that may not be written.
+        reason = error.strerror or str(error)
+        place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        _tell(NemotronError.title, f"{place}: {reason}" if place else reason)
+        sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _tell(title: str, text: str) -> None:
+    typer.secho(f"{title}: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(text, err=True)
 
 
 if __name__ == "__main__":

@@ -137,3 +137,34 @@ def test_an_interrupt_outside_a_job_ends_with_its_status(monkeypatch: pytest.Mon
     with pytest.raises(SystemExit) as error:
         main.main()
     assert error.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/w/output"), "error: /w/output: Permission denied\n"),
+        (OSError(28, "No space left on device", b"/w/x"), "error: /w/x: No space left on device\n"),
+        (OSError(28, "No space left on device"), "error: No space left on device\n"),
+        (OSError("something odd"), "error: something odd\n"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, told: str
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", refuse)
+    with pytest.raises(SystemExit) as caught:
+        main.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == told
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        main.main()
