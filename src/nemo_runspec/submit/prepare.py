@@ -23,9 +23,10 @@ STARTUP_TRAP = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
 def job_description(job: Job) -> dict[str, Any]:
     """Give the job as plain data, secrets taken out: what a dry-run shows."""
     cleaned: dict[str, Any] = job.redactor.data(_description(job))
-    # Below `env` and `origins`, a secret's name has nothing secret; the script reads the store's address.
+    # Below `env` and `origins`, a secret's name has nothing secret; places are read by scripts and have to be exact.
     return {
         **cleaned,
+        "job_dir": str(job.job_dir),
         "env": {
             variable.name: {"value": job.redactor.text(variable.shown), "origin": variable.origin}
             for variable in job.env
@@ -42,7 +43,6 @@ def _description(job: Job) -> dict[str, Any]:
         "executor": job.profile.executor,
         "script": str(job.spec.script_path),
         "config_file": str(job.config.path),
-        "job_dir": str(job.job_dir),
         "command": list(job.command),
         "config": {"run": dict(job.run), **job.train_config},
         "obstacles": [obstacle.message for obstacle in job.obstacles],

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
-import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def test_secrets_of_the_command_line_and_the_configuration_are_in_no_record(
     assert record["command"][-3:] == ["--token", "***", "--note=***"]
     assert record["provenance"]["argv"][2:] == ["++wandb.api_key=***", "--token", "***", "--note=***", "--secret=***"]
     assert record["provenance"]["dotlist"] == ["++wandb.api_key=***", "run.wandb.project=mine"]
-    assert record["config"]["eos_token"] == "</s>"
+    assert "eos_token: </s>" in text
     assert record["config"]["hub"] == {"login": "***", "password": "***", "url": "sftp://me:***@host/x"}
     assert record["origins"]["wandb.api_key"] == "command line"
     assert record["env"]["SERVICE_PAT"] == {"value": "***", "origin": "the configuration"}
@@ -65,14 +65,12 @@ def test_secrets_of_the_command_line_and_the_configuration_are_in_no_record(
     assert "canary-override" in (job.job_dir / "train.yaml").read_text(encoding="utf-8")
 
 
-def test_the_stores_address_is_exact_even_if_a_secret_is_part_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_places_are_exact_even_if_a_secret_is_part_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", "output")
     monkeypatch.chdir(tmp_path)
     job = compile_job(write_recipe(tmp_path / "recipe"), RecipeConfig())
     assert job_description(job)["artifacts"]["root"] == f"{tmp_path}/output/artifacts"
-    assert job_description(job)["job_dir"].startswith(f"{tmp_path}/***/jobs")
+    assert job_description(job)["job_dir"] == str(job.job_dir)
 
 
 def test_the_record_is_the_description_and_the_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
