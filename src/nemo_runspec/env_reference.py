@@ -51,7 +51,7 @@ In the working directory and then upwards, up to the folder that holds `pyprojec
   profile are shown at once.
 * Values win over the configuration's `run.env`, and `run.env.nodes=4` on the command line wins over both. `--dry-run`
   says of each value where it came from, for example `slurm (env.toml:12)`.
-* Text may hold `${{oc.env:NAME}}`, which is read from your environment when a job is built.
+* Text may hold `${{oc.env:NAME}}`, which is read from your environment when a job or an executor is built.
 """
 
 

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WandbTable(Table):
-    """Weights & Biases, where runs and artifacts are logged when it is configured."""
+    """Weights & Biases: sets `WANDB_PROJECT` and `WANDB_ENTITY` of every job, for scripts that log there."""
 
-    project: str | None = key(Text(), "Project that runs are logged to.", example='"nemotron"')
-    entity: str | None = key(Text(), "User or team that owns the project.", example='"my-team"')
+    project: str | None = key(Text(), "Becomes `WANDB_PROJECT`.", example='"nemotron"')
+    entity: str | None = key(
+        Text(), "Becomes `WANDB_ENTITY`: the user or team that owns the project.", example='"my-team"'
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
