@@ -5,7 +5,7 @@ names it, numbers it and says how it was made. The store is any fsspec location.
 """
 
 from nemo_runspec.artifacts.files import FileEntry, list_files, missing_files
-from nemo_runspec.artifacts.folder import replace_file
+from nemo_runspec.artifacts.local_folder import replace_file
 from nemo_runspec.artifacts.manifest import MANIFEST_FILE, Manifest, Producer, read_manifest, write_manifest
 from nemo_runspec.artifacts.plain import digest, plain, plain_dict
 from nemo_runspec.artifacts.reference import Reference, check_name, parse_reference

@@ -6,11 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nemo_runspec.artifacts.folder import Folder, open_folder, storage_errors
+from nemo_runspec.artifacts.opening import open_folder
+from nemo_runspec.artifacts.storage import storage_errors
 from nemo_runspec.errors import ArtifactError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+
+    from nemo_runspec.artifacts.folder import Folder
 
 _READ_BYTES = 1 << 20
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nemo_runspec.artifacts.files import FileEntry
-from nemo_runspec.artifacts.folder import replace_file, storage_errors
+from nemo_runspec.artifacts.local_folder import replace_file
 from nemo_runspec.artifacts.plain import plain_dict
 from nemo_runspec.artifacts.reading import DAMAGED, Reader
 from nemo_runspec.artifacts.reference import check_name
+from nemo_runspec.artifacts.storage import storage_errors
 from nemo_runspec.errors import ArtifactError, guess
 
 if TYPE_CHECKING:

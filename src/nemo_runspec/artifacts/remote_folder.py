@@ -6,7 +6,8 @@ from typing import IO, Any, cast
 
 import fsspec.core  # type: ignore[import-untyped]  # fsspec ships no types; this module gives what comes out of it one
 
-from nemo_runspec.artifacts.folder import Folder, storage_errors
+from nemo_runspec.artifacts.folder import Folder
+from nemo_runspec.artifacts.storage import storage_errors
 from nemo_runspec.errors import ArtifactError
 
 

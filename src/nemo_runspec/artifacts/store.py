@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from nemo_runspec.artifacts.folder import open_folder, storage_errors
 from nemo_runspec.artifacts.manifest import MANIFEST_FILE, Manifest, manifest_bytes, parse_manifest
+from nemo_runspec.artifacts.opening import open_folder
 from nemo_runspec.artifacts.reference import check_name, is_name, parse_reference, parse_version
+from nemo_runspec.artifacts.storage import storage_errors
 from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, guess
 
 if TYPE_CHECKING:

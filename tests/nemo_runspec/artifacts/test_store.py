@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # fsspec ships no types
 
 from nemo_runspec.artifacts import ArtifactStore, store
-from nemo_runspec.artifacts.folder import LocalFolder
+from nemo_runspec.artifacts.local_folder import LocalFolder
 from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError
 from tests.nemo_runspec.artifacts.making import manifest
 
