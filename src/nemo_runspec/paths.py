@@ -28,8 +28,12 @@ def absolute(given: str | Path, *, error: type[NemotronError]) -> Path:
         error: What to raise.
 
     Raises:
-        NemotronError: `~name` names no user, or a relative path has no working directory to start from.
+        NemotronError: `~name` names no user, a relative path has no working directory to start from, or the system
+            takes no such path.
     """
+    if "\0" in str(given):
+        message = f"the path {str(given)!r} holds a NUL character"
+        raise error(message, remedy="Write it without.")
     try:
         return Path(given).expanduser().absolute()
     except RuntimeError as failure:

@@ -23,6 +23,11 @@ def test_an_unknown_user_is_told(tmp_path: Path) -> None:
     assert absolute(tmp_path, error=ConfigError) == tmp_path
 
 
+def test_a_path_that_no_system_takes_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"'/a\\x00b' holds a NUL character"):
+        absolute("/a\0b", error=ConfigError)
+
+
 def test_a_working_directory_that_went_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
