@@ -106,7 +106,10 @@ def load_yaml(path: Path) -> DictConfig:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         message = f"not valid YAML: {error.problem}"
         raise ConfigError(message, where=Location(path, line), remedy="Correct the file.") from error
-    except (YAMLError, OmegaConfBaseException, ValueError, RecursionError, OSError) as error:
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise ConfigError(message, where=Location(path), remedy="Check its permissions.") from error
+    except (YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         message = f"cannot be read: {shortened(str(error))}"
         raise ConfigError(message, where=Location(path), remedy="Correct the file.") from error
     if not isinstance(tree, DictConfig):

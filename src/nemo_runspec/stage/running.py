@@ -114,7 +114,7 @@ class Stage:
             identity: What else the result depends on, such as the digest of an input file.
 
         Raises:
-            ConfigError: `output_dir` is missing or is no local path, or `artifact.name` is missing.
+            ConfigError: `output_dir` is missing, no local path, or cannot be written to, or `artifact.name` is missing.
             ArtifactError: The artifact's name is none, or the store's driver is not installed.
         """
         check_name(self._required_artifact_name())
@@ -126,7 +126,12 @@ class Stage:
         config = {key: value for key, value in self.config.items() if key not in _PLACE_KEYS}
         fingerprint = digest({"config": config, "identity": list(identity), "version": package_version()})
         folder = Path(output_dir).absolute() / fingerprint[:_FINGERPRINT_LENGTH]
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"cannot make the run's folder {folder}: {error.strerror}"
+            remedy = "Set output_dir to a folder that you may write to."
+            raise ConfigError(message, where=Location(self.config_path), remedy=remedy) from error
         if self.rank == 0:
             hold(folder, lambda: say(f"{self.label}  waiting for another run of the same to end"))
         return folder

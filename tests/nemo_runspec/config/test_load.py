@@ -224,3 +224,14 @@ def test_an_entry_of_a_profile_s_table_can_be_set(tmp_path: Path) -> None:
 def test_the_store_may_lie_in_the_workspace(tmp_path: Path) -> None:
     merged = _merged(_config(tmp_path), "run.env.workspace=/w", "run.artifacts.root=${workspace:}/store")
     assert merged.tree.run.artifacts.root == "/w/store"
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = parse(write_recipe(tmp_path / "recipe"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "read_text", refuse)
+    with pytest.raises(ConfigError, match=r"default\.yaml: cannot be read: Permission denied"):
+        parse_config(RecipeConfig(), spec)

@@ -125,6 +125,12 @@ def test_an_output_folder_is_a_local_path(job_dir: Path, output_dir: object) -> 
     assert caught.value.where == Location(job_dir / "train.yaml")
 
 
+def test_an_output_folder_that_cannot_be_made_is_told(job_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot make the run's folder .*/file/.*: Not a directory"):
+        make_stage(job_dir, output_dir=str(tmp_path / "file")).run_dir()
+
+
 def test_what_publishing_needs_is_asked_before_the_work(job_dir: Path) -> None:
     with pytest.raises(ConfigError, match="does not say what the stage's artifact is called"):
         make_stage(job_dir, artifact={}).run_dir()
