@@ -28,7 +28,8 @@ def prepare_process() -> None:
     equal share. The libraries warn of CUDA kernels that a CPU has no use for, and draw bars beside our own lines.
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // processes))
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the library has types in part
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
     warnings.simplefilter("ignore")
