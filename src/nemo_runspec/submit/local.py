@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import partial
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, BinaryIO
 
 from nemo_runspec.job_folder import LOG_FILE
@@ -56,21 +56,25 @@ def run_script(script: Path, *, env: Mapping[str, str], log: BinaryIO) -> tuple[
         Its exit code, negative for a signal, and what it was asked to do by a signal to us.
     """
     # A group of its own, so that a signal to us reaches it exactly once and in the order that we choose; tied to us,
-    # so that nothing is left running when we are killed.
-    with subprocess.Popen(
-        ["bash", str(script)],  # noqa: S607 - the user's own bash, wherever PATH has it
-        env=dict(env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, and no thread of ours runs yet
-    ) as process:
+    # so that nothing is left running when we are killed. Signals are ours to pass on before it starts.
+    leader: Future[int] = Future()
+    with (
+        signals_passed_on(lambda number: signal_group(leader.result(), number)) as interruption,
+        subprocess.Popen(
+            ["bash", str(script)],  # noqa: S607 - the user's own bash, wherever PATH has it
+            env=dict(env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, and no thread of ours runs yet
+        ) as process,
+    ):
+        leader.set_result(process.pid)
         stop = threading.Event()
         copier = threading.Thread(target=_copy, args=(process.stdout, log, stop), daemon=True)
         copier.start()
-        with signals_passed_on(partial(signal_group, process.pid)) as interruption:
-            code = process.wait()
+        code = process.wait()
         # A finished job leaves nothing behind in its group.
         signal_group(process.pid, signal.SIGTERM)
         copier.join(timeout=DRAIN_S)
