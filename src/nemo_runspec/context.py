@@ -16,8 +16,6 @@ OVERRIDE = re.compile(r"^(?P<add>\+\+)?(?P<key>[A-Za-z_][\w-]*(?:\.[\w-]+)*)=(?P
 
 CLUSTER = re.compile(r"^-[A-Za-z][A-Za-z_-]")
 
-CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
-
 # What a mistyped option is compared with.
 OPTIONS = ("--config", "--run", "--batch", "--dry-run", "--json", "--help")
 
@@ -83,11 +81,6 @@ class RecipeConfig:
     overrides: tuple[Override, ...] = ()
     passthrough: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
-
-
-def is_path(config: str) -> bool:
-    """Tell whether `-c` names a file, and not one of the recipe's configurations."""
-    return "/" in config or config.endswith(CONFIG_SUFFIXES)
 
 
 def parse_override(text: str) -> Override | None:

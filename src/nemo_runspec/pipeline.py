@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from nemo_runspec.artifacts import parse_reference
-from nemo_runspec.context import Override, is_path
+from nemo_runspec.context import Override
 from nemo_runspec.errors import ConfigError, MissingValueError, guess
 from nemo_runspec.job import Job, compile_job
+from nemo_runspec.spec import is_path
 from nemo_runspec.step import Step, StepReport, read_report
 
 if TYPE_CHECKING:

@@ -286,6 +286,11 @@ def _read_lines(script: Path) -> list[str]:
         raise SpecError(message, where=where, remedy="Check its permissions.") from failure
 
 
+def is_path(config: str) -> bool:
+    """Tell whether `-c` names a file, and not one of the recipe's configurations."""
+    return "/" in config or config.endswith(CONFIG_SUFFIXES)
+
+
 def config_names(folder: Path) -> list[str]:
     """List the configurations in a recipe's configuration folder, by name; none where there is no such folder.
 

@@ -9,7 +9,6 @@ from nemo_runspec.context import (
     VERBATIM,
     Mode,
     Override,
-    is_path,
     parse_override,
     parse_recipe_config,
     refuse_clusters,
@@ -100,8 +99,3 @@ def test_a_scripts_short_option_is_not_taken_apart() -> None:
         with pytest.raises(UsageError, match=f"option '{option}'") as error:
             refuse_clusters([option])
         assert f"-- {option}" in str(error.value)
-
-
-def test_a_path_is_told_from_a_name() -> None:
-    assert all(is_path(name) for name in ("./tiny", "tiny.yaml", "a/b", "x.json"))
-    assert not any(is_path(name) for name in ("tiny", "", "my-config.v2"))

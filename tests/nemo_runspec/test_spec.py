@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import EXIT_USAGE, SpecError
-from nemo_runspec.spec import config_names, parse
+from nemo_runspec.spec import config_names, is_path, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,3 +243,8 @@ def test_reading_a_block_needs_only_the_standard_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_path_is_told_from_a_name() -> None:
+    assert all(is_path(name) for name in ("./tiny", "tiny.yaml", "a/b", "x.json"))
+    assert not any(is_path(name) for name in ("tiny", "", "my-config.v2"))

@@ -18,11 +18,10 @@ from yaml.error import MarkedYAMLError
 
 from nemo_runspec.config.override import apply_override, plain_tree, put, shortened
 from nemo_runspec.config.resolvers import register
-from nemo_runspec.context import is_path
 from nemo_runspec.env import known_keys
 from nemo_runspec.errors import ConfigError, Location, guess
 from nemo_runspec.paths import PathKind, absolute, kind_of
-from nemo_runspec.spec import CONFIG_SUFFIXES, config_names
+from nemo_runspec.spec import CONFIG_SUFFIXES, config_names, is_path
 from nemo_runspec.yaml_text import Loader
 
 if TYPE_CHECKING:
