@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HELP_SETTINGS",
     "RECIPE_SETTINGS",
+    "USAGE",
     "BatchOption",
     "ConfigOption",
     "DryRunOption",
@@ -35,6 +36,7 @@ __all__ = [
 
 HELP_SETTINGS = {"help_option_names": ["-h", "--help"]}
 RECIPE_SETTINGS: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, **HELP_SETTINGS}
+USAGE = "[OPTIONS] [KEY=VALUE]... [-- ARGUMENT...]"
 JOB_PANEL = "Job"
 
 
@@ -149,7 +151,9 @@ class RecipeTyper(typer.Typer):
             del config, run, batch, dry_run, json  # declared for typer; the context holds them
             execute(parse_recipe_config(ctx, sys.argv), meta.script)
 
-        self.command(name, cls=command_class, help=meta.summary, context_settings=RECIPE_SETTINGS)(command)
+        self.command(
+            name, cls=command_class, help=meta.summary, context_settings=RECIPE_SETTINGS, options_metavar=USAGE
+        )(command)
 
 
 def lazy_group(members: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:

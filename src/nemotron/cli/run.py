@@ -12,6 +12,7 @@ from nemo_runspec.context import parse_recipe_config
 from nemo_runspec.recipe_typer import (
     HELP_SETTINGS,
     RECIPE_SETTINGS,
+    USAGE,
     BatchOption,
     ConfigOption,
     DryRunOption,
@@ -27,7 +28,7 @@ ScriptArgument = Annotated[
 ]
 
 
-@app.command(cls=RecipeCommand, context_settings=RECIPE_SETTINGS)
+@app.command(cls=RecipeCommand, context_settings=RECIPE_SETTINGS, options_metavar=USAGE)
 def run_script_command(
     ctx: typer.Context,
     script: ScriptArgument,
