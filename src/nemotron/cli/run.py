@@ -12,7 +12,6 @@ from nemo_runspec.context import parse_recipe_config
 from nemo_runspec.recipe_typer import (
     HELP_SETTINGS,
     RECIPE_SETTINGS,
-    USAGE,
     BatchOption,
     ConfigOption,
     DryRunOption,
@@ -28,7 +27,7 @@ ScriptArgument = Annotated[
 ]
 
 
-@app.command(cls=RecipeCommand, context_settings=RECIPE_SETTINGS, options_metavar=USAGE)
+@app.command(cls=RecipeCommand, context_settings=RECIPE_SETTINGS, options_metavar="[OPTIONS] [KEY=VALUE]...")
 def run_script_command(
     ctx: typer.Context,
     script: ScriptArgument,
