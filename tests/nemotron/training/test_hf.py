@@ -162,7 +162,7 @@ def test_improvement_of_too_little(rewards: list[float], z: float | None) -> Non
 
 def test_rewards_in_the_trainer_s_form() -> None:
     answers = [[{"role": "assistant", "content": text}] for text in ("def f(a): pass", "((")]
-    assert function_reward(answers, ["f", "f"], [["a"], ["a"]], prompts=[]) == [1.0, 0.0]
+    assert function_reward(answers, ["f", "f"], [["a"], ["a"]], prompts=[]) == pytest.approx([1.0, 0.0])
 
 
 def test_prompts_are_read(tmp_path: Path) -> None:
