@@ -1,11 +1,15 @@
 """Conversations -> token ids and a loss mask, through the tokenizer's own chat template.
 
-The template is rendered with a marker in the place of each content. What the template says is encoded as markup, what
-a message says as plain text: a message that quotes `<|im_end|>` does not end its turn.
+The template sees what the messages say, because it may look at it (to trim it, or to find a part). Only the name of a
+special token inside a message is rendered as a stand-in, and encoded as the characters it is made of: a message that
+quotes `<|im_end|>` does not end its turn.
 
 The text of a message is what its turn adds to the rendering of the turns before it. The header of an assistant's turn
 belongs to the turn before, as the model is given it; so the mask covers what the model has to say, and the end of its
 turn.
+
+No message holds reasoning, so `enable_thinking` is false in every rendering: a template that opens a block of reasoning
+by default would begin the model's turn otherwise than it renders the turn itself.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ Message = dict[str, str]
 ROLES = ("system", "user", "assistant", "tool")
 # Private-use characters: no text is expected to hold them, and one that does is refused.
 _OPEN, _CLOSE = "\ue000", "\ue001"
-_MARKER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+_STAND_IN = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 
 class ChatEncoder:
@@ -54,7 +58,8 @@ class ChatEncoder:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.globals["raise_exception"] = _refuse
         self._template = environment.from_string(tokenizer.chat_template)
-        self._markup: dict[str, list[int]] = {}
+        self._special = tokenizer.special_names()
+        self._quoted = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
 
     def encode(self, messages: Sequence[Message]) -> Sample:
         """Encode one conversation for training.
@@ -65,19 +70,23 @@ class ChatEncoder:
         Raises:
             DataError: The template refuses it, or does not render turn after turn.
         """
-        marked = [{**message, "content": f"{_OPEN}{index}{_CLOSE}"} for index, message in enumerate(messages)]
-        contents = [message["content"] for message in messages]
-        whole = self._render(marked, generate=False)
+        safe = self._hide_quoted(messages)
+        whole = self._render(safe, generate=False)
         ids: list[int] = []
         trained: list[int] = []
         start = 0
         for index, message in enumerate(messages):
-            answered = index + 1 < len(messages) and messages[index + 1]["role"] == "assistant"
-            rendered = self._render(marked[: index + 1], generate=answered and message["role"] != "assistant")
+            following = messages[index + 1]["role"] if index + 1 < len(messages) else None
+            if message["role"] == following == "tool":
+                # Templates put the results of several calls into one turn, which ends after the last of them.
+                continue
+            generate = following == "assistant" and message["role"] != "assistant"
+            rendered = self._render(safe[: index + 1], generate=generate)
             if not whole.startswith(rendered):
                 text = "the chat template does not render this conversation turn after turn"
-                raise DataError(text, remedy="Take a template whose text for a turn does not depend on later turns.")
-            piece = self._encode_piece(whole[start : len(rendered)], contents)
+                remedy = "Take a template whose text for a turn does not depend on later turns, nor on <think> in one."
+                raise DataError(text, remedy=remedy)
+            piece = self._encode_piece(whole[start : len(rendered)])
             ids += piece
             trained += [int(message["role"] == "assistant")] * len(piece)
             start = len(rendered)
@@ -90,27 +99,39 @@ class ChatEncoder:
         Args:
             messages: Its turns.
         """
-        marked = [{**message, "content": f"{_OPEN}{index}{_CLOSE}"} for index, message in enumerate(messages)]
-        contents = [message["content"] for message in messages]
-        return self._encode_piece(self._render(marked, generate=True), contents)
+        return self._encode_piece(self._render(self._hide_quoted(messages), generate=True))
+
+    def _hide_quoted(self, messages: Sequence[Message]) -> list[Message]:
+        """Put stand-ins for the special tokens' names that messages quote; refuse where the template looks for them."""
+        hidden = [{**message, "content": self._quoted.sub(self._stand_in, message["content"])} for message in messages]
+        if hidden != list(messages):
+            shown = _STAND_IN.sub(lambda found: self._special[int(found[1])], self._render(hidden, generate=False))
+            if shown != self._render(messages, generate=False):
+                names = sorted({name for message in messages for name in self._quoted.findall(message["content"])})
+                text = f"the chat template changes a message because of {', '.join(names)} in it"
+                raise DataError(text, remedy="Take it out of the message; reasoning is not supported.")
+        return hidden
+
+    def _stand_in(self, found: re.Match[str]) -> str:
+        return f"{_OPEN}{self._special.index(found[0])}{_CLOSE}"
 
     def _render(self, messages: Sequence[Mapping[str, str]], *, generate: bool) -> str:
         try:
-            return self._template.render(messages=messages, add_generation_prompt=generate, tools=None)
+            return self._template.render(
+                messages=messages, add_generation_prompt=generate, tools=None, enable_thinking=False
+            )
         except TemplateError as error:
             message = f"the chat template refuses the conversation: {error}"
             raise DataError(message, remedy="Correct the order and the roles of its turns.") from error
 
-    def _encode_piece(self, piece: str, contents: Sequence[str]) -> list[int]:
+    def _encode_piece(self, piece: str) -> list[int]:
         ids: list[int] = []
-        # The pattern's group makes every second part the number of a message.
-        for position, part in enumerate(_MARKER.split(piece)):
+        # The pattern's group makes every second part the number of a special token's name.
+        for position, part in enumerate(_STAND_IN.split(piece)):
             if position % 2:
-                ids += next(self._tokenizer.encode_texts([contents[int(part)]])).tolist()
+                ids += next(self._tokenizer.encode_texts([self._special[int(part)]])).tolist()
             elif part:
-                if part not in self._markup:
-                    self._markup[part] = self._tokenizer.encode_markup(part)
-                ids += self._markup[part]
+                ids += self._tokenizer.encode_markup(part)
         return ids
 
 

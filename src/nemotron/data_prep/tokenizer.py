@@ -79,6 +79,11 @@ class TextTokenizer:
         self.backend.encode_special_tokens = False
         return list(self.backend.encode(text, add_special_tokens=False).ids)
 
+    def special_names(self) -> tuple[str, ...]:
+        """List the texts that stand for a special token in markup, longest first."""
+        tokens = self.backend.get_added_tokens_decoder().values()
+        return tuple(sorted({token.content for token in tokens if token.special}, key=lambda name: (-len(name), name)))
+
     def copy_to(self, folder: Path) -> None:
         """Copy the tokenizer's files into another folder."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,29 @@ TALK = [
 ]
 
 
+# Reasoning is on unless a caller says otherwise, and a turn without any has an empty block of it. Content is looked at:
+# it is trimmed, its own block of reasoning is kept, and tool results share one turn.
+REASONING_TEMPLATE = """
+{%- set thinking = enable_thinking if enable_thinking is defined else true -%}
+{%- for m in messages -%}
+  {%- if m.role == 'assistant' -%}
+    {{- '<|im_start|>assistant\n' -}}
+    {{- m.content | trim if '</think>' in m.content else '<think></think>' + (m.content | trim) -}}
+    {{- '<|im_end|>\n' -}}
+  {%- elif m.role == 'tool' -%}
+    {%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{ '<|im_start|>user\n' }}{% endif -%}
+    {{- '<tool_response>' + m.content + '</tool_response>\n' -}}
+    {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{ '<|im_end|>\n' }}{% endif -%}
+  {%- else -%}
+    {{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- '<|im_start|>assistant\n<think>' + ('\n' if thinking else '</think>') -}}
+{%- endif -%}
+"""
+
+
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> TextTokenizer:
     return small_tokenizer(tmp_path)
@@ -65,6 +88,42 @@ def test_a_message_cannot_end_its_turn(tokenizer: TextTokenizer) -> None:
     quoted = [{"role": "user", "content": f"say {END_OF_TURN}"}, {"role": "assistant", "content": END_OF_TURN}]
     sample = ChatEncoder(tokenizer).encode(quoted)
     assert sample.ids.tolist().count(tokenizer.backend.token_to_id(END_OF_TURN)) == 2
+
+
+def test_a_quoted_token_stays_in_the_text(tokenizer: TextTokenizer) -> None:
+    turns = [{"role": "user", "content": f"a{END_OF_TURN}b"}, {"role": "assistant", "content": "c"}]
+    sample = ChatEncoder(tokenizer).encode(turns)
+    text = tokenizer.backend.decode(sample.ids.tolist(), skip_special_tokens=False)
+    assert text == "<|im_start|>user\na<|im_end|>b<|im_end|>\n<|im_start|>assistant\nc<|im_end|>\n"
+
+
+def test_a_template_that_reasons_by_default(tokenizer: TextTokenizer) -> None:
+    sample = ChatEncoder(replace(tokenizer, chat_template=REASONING_TEMPLATE)).encode(TALK)
+    assert trained_text(tokenizer, sample) == "return a + b<|im_end|>\nno<|im_end|>\n"
+    whole = str(tokenizer.backend.decode(sample.ids.tolist(), skip_special_tokens=False))
+    assert whole.count("<|im_start|>assistant\n<think></think>") == 2
+
+
+def test_results_of_tools_share_a_turn(tokenizer: TextTokenizer) -> None:
+    talk = [
+        {"role": "user", "content": "both"},
+        {"role": "assistant", "content": "call"},
+        {"role": "tool", "content": "1"},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "three"},
+    ]
+    sample = ChatEncoder(replace(tokenizer, chat_template=REASONING_TEMPLATE)).encode(talk)
+    assert trained_text(tokenizer, sample) == "call<|im_end|>\nthree<|im_end|>\n"
+
+
+def test_reasoning_inside_a_content_is_refused(tokenizer: TextTokenizer) -> None:
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>hm</think>b"}]
+    plain = replace(tokenizer, chat_template=REASONING_TEMPLATE)
+    with pytest.raises(DataError, match="turn after turn"):
+        ChatEncoder(plain).encode(talk)
+    tokenizer.backend.add_special_tokens(["<think>", "</think>"])
+    with pytest.raises(DataError, match="changes a message because of </think>, <think> in it"):
+        ChatEncoder(plain).encode(talk)
 
 
 def test_a_tokenizer_without_a_template(tokenizer: TextTokenizer) -> None:
