@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from nemo_runspec.errors import ConfigError, InterruptedJobError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+    from transformers import Trainer, TrainerControl, TrainingArguments
 
     from nemo_runspec.stage import Progress, Stage
 
@@ -187,6 +188,11 @@ def run_trainer(
     _wait_for_all()
     last = last_complete(checkpoints)
     start = _step(last) if last is not None else 0
+    if last is not None and start >= train.steps:
+        # The run ended between its last checkpoint and its publication. `train` would take one step too many.
+        note(stage, f"all {start} steps are done: taking the last checkpoint")
+        _load_weights(trainer.model, str(last))
+        return _history(TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)), measure)
     if last is not None:
         note(stage, f"resuming from step {start}")
     for unwanted in (PrinterCallback, ProgressCallback):
@@ -198,7 +204,7 @@ def run_trainer(
     if trainer.state.global_step < train.steps:
         message = f"stopped at step {trainer.state.global_step} of {train.steps}; its checkpoint is kept"
         raise InterruptedJobError(message, remedy="Run the same command again to go on from there.")
-    return History([entry for entry in trainer.state.log_history if measure.value in entry])
+    return _history(trainer.state, measure)
 
 
 class ResumesExactly:
@@ -212,8 +218,7 @@ class ResumesExactly:
     model: Any
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401 the library types it as Any
-        target = self.model if model is None else model
-        target.load_state_dict(load_model(resume_from_checkpoint).state_dict())
+        _load_weights(self.model if model is None else model, resume_from_checkpoint)
 
 
 def remove_incomplete(checkpoints: Path) -> None:
@@ -235,6 +240,14 @@ def last_complete(checkpoints: Path) -> Path | None:
     """
     found = [marker.parent for marker in checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{COMPLETE}")]
     return max(found, key=_step, default=None)
+
+
+def _load_weights(model: Any, checkpoint: str) -> None:  # noqa: ANN401 the library types it as Any
+    model.load_state_dict(load_model(checkpoint).state_dict())
+
+
+def _history(state: TrainerState, measure: Measure) -> History:
+    return History([entry for entry in state.log_history if measure.value in entry])
 
 
 def _step(checkpoint: Path) -> int:

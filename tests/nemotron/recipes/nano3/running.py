@@ -121,7 +121,7 @@ def run_script(
 
     Args:
         config: What `write_config` wrote.
-        script: The script below the recipe's folder.
+        script: The script below the recipe's folder, or an absolute path.
         processes: How many torchrun starts, or 0 to start the script itself.
         stop: A text, and the signal to send as soon as a line with it is printed.
     """
@@ -140,6 +140,24 @@ def run_script(
     manifests = list((config.parent / "out").glob("*/manifest.json"))
     manifest = json.loads(manifests[0].read_text()) if manifests else {}
     return Finished(process.returncode, "".join(lines), manifest)
+
+
+def dying_script(folder: Path, work: str) -> str:
+    """Write a script that does a stage's work, and is killed as it is about to publish.
+
+    Args:
+        folder: Where it goes.
+        work: `pretrain`, `sft` or `rl`.
+    """
+    path = folder / "dying.py"
+    path.write_text(
+        "import os, signal\n"
+        "from nemo_runspec.stage import Stage, run_stage\n"
+        "from nemotron.training import run_engine\n"
+        "Stage.publish = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"raise SystemExit(run_stage(lambda stage: run_engine(stage, {work!r})))\n"
+    )
+    return str(path)
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from safetensors.numpy import load_file
 
-from tests.nemotron.recipes.nano3.running import Finished, run_script, write_config
+from tests.nemotron.recipes.nano3.running import Finished, dying_script, run_script, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +61,23 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     assert resumed.result["tokens"] == pretrained.result["tokens"]
     assert differing(resumed, pretrained) == []
     assert not list((tmp_path / "out").glob("*/checkpoints"))
+
+
+@pytest.mark.slow
+def test_a_run_killed_between_its_last_step_and_its_publication_takes_no_further_step(
+    tmp_path: Path, pretrained: Finished, pretrain_entries: dict[str, object]
+) -> None:
+    config = write_config(tmp_path, "pretrain", **pretrain_entries)
+    killed = run_script(config, dying_script(tmp_path, "pretrain"))
+    assert (killed.status, killed.manifest) == (-signal.SIGKILL, {})
+    assert "step 24/24" in killed.output
+    again = run_script(config, SCRIPT)
+    assert again.status == 0, again.output
+    assert "step " not in again.output.replace("steps ", "")
+    assert again.result["curve"] == pretrained.result["curve"]
+    assert again.result["tokens"] == pretrained.result["tokens"]
+    assert again.result["details"] == pretrained.result["details"]
+    assert differing(again, pretrained) == []
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.nemotron.recipes.nano3.running import run_script, write_config
+from tests.nemotron.recipes.nano3.running import dying_script, run_script, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +23,12 @@ def test_a_killed_run_comes_to_its_last_step(tmp_path: Path, prepared: Prepared,
     )
     killed = run_script(config, "rl/train.py", stop=("step 1/8", signal.SIGTERM))
     assert killed.status == 130, killed.output
+    killed = run_script(config, dying_script(tmp_path, "rl"))
+    assert killed.status == -signal.SIGKILL, killed.output
+    assert "resuming from step" in killed.output
     finished = run_script(config, "rl/train.py")
     assert finished.status == 0, finished.output
-    assert "resuming from step" in finished.output
+    assert "all 8 steps are done" in finished.output
     result = finished.result
     assert result["metric"] == "reward"
     assert [step for step, _ in result["curve"]] == [1, 8]
