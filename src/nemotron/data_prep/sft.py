@@ -14,14 +14,13 @@ from nemotron.data_prep.chat import ChatEncoder, Message, read_messages
 from nemotron.data_prep.corpus import Split, corpus_identity, split_of, standard_library
 from nemotron.data_prep.functions import Function, documented_functions
 from nemotron.data_prep.holdout import check_fraction, is_held_out
+from nemotron.data_prep.mixing import mix
 from nemotron.data_prep.packing import Sample, write_packed
 from nemotron.data_prep.tokenizer import load_tokenizer
 from nemotron.notes import note
 from nemotron.settings import check_positive, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from nemo_runspec.stage import Stage
 
 Conversation = list[Message]
@@ -116,19 +115,6 @@ def prepare(stage: Stage) -> None:
     stage.publish(run_dir, path=data, type="sft-data", metadata=metadata, result=result)
 
 
-def share_out(counts: Sequence[int], weights: Sequence[float]) -> list[int]:
-    """Say how many items of each data set make a mix with these weights, as large as it can be without repetition.
-
-    Args:
-        counts: Items of each set.
-        weights: Their shares, of any sum. Equal weights mean that nobody asked for a mix: all items are taken.
-    """
-    if len(set(weights)) == 1:
-        return list(counts)
-    size = min(count / weight for count, weight in zip(counts, weights, strict=True))
-    return [max(1, int(size * weight)) for weight in weights]
-
-
 def _read(stage: Stage, settings: Settings) -> tuple[dict[str, list[Conversation]], str]:
     """Read all conversations; also give a text that changes when they do."""
     if settings.blend is None:
@@ -137,9 +123,8 @@ def _read(stage: Stage, settings: Settings) -> tuple[dict[str, list[Conversation
     path = Path(settings.blend).expanduser()
     sources = load_blend(path)
     sets = [_conversations(source, settings) for source in sources]
-    taken = share_out([len(train) for train, _ in sets], [source.weight for source in sources])
     splits = {
-        "train": [item for (train, _), count in zip(sets, taken, strict=True) for item in train[:count]],
+        "train": mix([train for train, _ in sets], [source.weight for source in sources], settings.seed),
         "valid": [item for _, valid in sets for item in valid],
     }
     return splits, blend_identity(path, sources)

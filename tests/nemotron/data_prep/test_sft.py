@@ -88,21 +88,13 @@ def test_a_blend(tmp_path: Path) -> None:
     assert not set(train) & set(valid)
 
 
-def test_weights_thin_out_what_counts_less(tmp_path: Path) -> None:
+def test_weights_are_shares_of_the_training_samples(tmp_path: Path) -> None:
     rows = tuple(talk(f"question {number}") for number in range(30))
     others = tuple(talk(f"other {number}") for number in range(30))
     manifest = run(tmp_path, blend=blend(tmp_path, *rows, more=others), valid_fraction=0.0)
     train = conversations(manifest, "train")
     assert len([text for text in train if "other" in text]) == 30
     assert len([text for text in train if "question" in text]) == 10
-
-
-@pytest.mark.parametrize(
-    ("counts", "weights", "shares"),
-    [([5, 9], [1, 1], [5, 9]), ([10, 10], [1, 3], [3, 10]), ([100, 1], [1, 1.5], [1, 1])],
-)
-def test_how_much_of_each_set_is_taken(counts: list[int], weights: list[float], shares: list[int]) -> None:
-    assert sft.share_out(counts, weights) == shares
 
 
 def test_what_is_too_long_is_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
