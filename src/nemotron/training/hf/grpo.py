@@ -17,6 +17,7 @@ from nemo_runspec.errors import ConfigError
 from nemo_runspec.stage import StageResult
 from nemotron.notes import note
 from nemotron.settings import check_positive, read_settings
+from nemotron.training.hf.identity import inputs_identity
 from nemotron.training.hf.language import Place  # noqa: TC001 the settings reader resolves it at run time
 from nemotron.training.hf.model import (
     count_parameters,
@@ -130,7 +131,8 @@ class RewardTrainer(ResumesExactly, GRPOTrainer):
 def rl(stage: Stage) -> None:
     """Run RL; see `nemotron.training.hf.rl`."""
     settings = read_settings(stage.config, RlSettings)
-    run_dir = stage.run_dir(f"{stage.world_size} processes")
+    inputs = inputs_identity(settings.data.path, settings.model.path)
+    run_dir = stage.run_dir(f"{stage.world_size} processes", inputs)
     if manifest := stage.finished(run_dir):
         stage.reuse(manifest)
         return

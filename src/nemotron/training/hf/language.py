@@ -24,6 +24,7 @@ from nemotron.training.hf.data import (
     conversation_example,
     read_blend,
 )
+from nemotron.training.hf.identity import inputs_identity
 from nemotron.training.hf.model import build_model, count_parameters, load_model, on_gpu, prepare_process, save_model
 from nemotron.training.hf.run import History, Measure, ResumesExactly, TrainSettings, common_arguments, run_trainer
 from nemotron.training.sizes import model_size
@@ -93,7 +94,7 @@ class LanguageTrainer(ResumesExactly, Trainer):
 def pretrain(stage: Stage) -> None:
     """Run pretraining; see `nemotron.training.hf.pretrain`."""
     settings = read_settings(stage.config, PretrainSettings)
-    run_dir = stage.run_dir(f"{stage.world_size} processes")
+    run_dir = stage.run_dir(f"{stage.world_size} processes", inputs_identity(settings.data.path))
     if manifest := stage.finished(run_dir):
         stage.reuse(manifest)
         return
@@ -113,7 +114,8 @@ def pretrain(stage: Stage) -> None:
 def sft(stage: Stage) -> None:
     """Run SFT; see `nemotron.training.hf.sft`."""
     settings = read_settings(stage.config, SftSettings)
-    run_dir = stage.run_dir(f"{stage.world_size} processes")
+    inputs = inputs_identity(settings.data.path, settings.model.path)
+    run_dir = stage.run_dir(f"{stage.world_size} processes", inputs)
     if manifest := stage.finished(run_dir):
         stage.reuse(manifest)
         return
