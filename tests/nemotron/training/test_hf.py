@@ -20,7 +20,7 @@ from nemotron.settings import read_settings
 from nemotron.training.hf.data import IGNORED, Conversations, Stream, Windows, collate, conversation_example, read_blend
 from nemotron.training.hf.evaluation import EvaluationSettings, Measured, table
 from nemotron.training.hf.grpo import GrpoTraining, function_reward, improvement
-from nemotron.training.hf.prompts import Prompt, read_prompts
+from nemotron.training.hf.prompts import Prompt, draw_prompts, read_prompts
 from nemotron.training.hf.run import History, TrainSettings, last_complete, remove_incomplete
 
 
@@ -169,6 +169,18 @@ def test_prompts_are_read(tmp_path: Path) -> None:
     row = {"prompt": [{"role": "user", "content": "x"}], "expected": {"name": "f", "arguments": []}}
     (tmp_path / "val.jsonl").write_text(json.dumps(row) + "\n")
     assert read_prompts(tmp_path / "val.jsonl") == [Prompt([{"role": "user", "content": "x"}], "f", [])]
+
+
+def test_prompts_are_drawn_from_the_whole_file_and_the_same_for_a_seed(tmp_path: Path) -> None:
+    rows = [{"prompt": [], "expected": {"name": f"f{number:03}", "arguments": []}} for number in range(200)]
+    (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = [prompt.name for prompt in draw_prompts(tmp_path / "val.jsonl", 40, 1)]
+    assert len(set(names)) == 40
+    assert min(names) < "f040"
+    assert max(names) >= "f160"
+    assert names == [prompt.name for prompt in draw_prompts(tmp_path / "val.jsonl", 40, 1)]
+    assert names != [prompt.name for prompt in draw_prompts(tmp_path / "val.jsonl", 40, 2)]
+    assert len(draw_prompts(tmp_path / "val.jsonl", 999, 1)) == 200
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from nemotron.settings import check_positive, read_settings
 from nemotron.training.hf.identity import inputs_identity
 from nemotron.training.hf.language import mean_loss, valid_conversations, valid_windows
 from nemotron.training.hf.model import load_chat_tokenizer, load_for_evaluation, prepare_process
-from nemotron.training.hf.prompts import Sampling, read_prompts, score_model
+from nemotron.training.hf.prompts import Sampling, draw_prompts, score_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,7 +166,7 @@ def _task(settings: EvaluationSettings) -> Task:
     task = Task(
         valid_windows(Path(text.path), text.sequence_length, text.windows) if text else [],
         valid_conversations(Path(conversations.path), conversations.count) if conversations else [],
-        read_prompts(Path(prompts.path) / "val" / "val.jsonl")[: prompts.count] if prompts else [],
+        draw_prompts(Path(prompts.path) / "val" / "val.jsonl", prompts.count, sampling.seed) if prompts else [],
         Sampling(sampling.max_answer_tokens, sampling.temperature, sampling.seed),
     )
     if task.parts == 0:

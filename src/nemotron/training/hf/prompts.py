@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from nemo_runspec.errors import DataError, Location
@@ -70,6 +71,22 @@ def read_prompts(path: Path) -> list[Prompt]:
         message = "there are no prompts"
         raise DataError(message, where=Location(path), remedy="Prepare more data, or allow longer prompts.")
     return prompts
+
+
+def draw_prompts(path: Path, count: int, seed: int) -> list[Prompt]:
+    """Draw some of the rows of an RL data preparation: those that stand together in the file are often alike.
+
+    Args:
+        path: A JSONL file.
+        count: Most prompts to give.
+        seed: The same one draws the same prompts in the same order.
+
+    Raises:
+        DataError: As `read_prompts` says.
+    """
+    prompts = read_prompts(path)
+    order = np.random.default_rng(seed).permutation(len(prompts))
+    return [prompts[place] for place in order[:count]]
 
 
 def score_model(
