@@ -6,6 +6,8 @@ function reward, `expected` with the `name` and the `arguments` of the function 
 ```json
 {"prompt": "Write add(a, b).", "expected": {"name": "add", "arguments": ["a", "b"]}}
 ```
+
+A prompt comes once: rows that repeat one, in whatever data set, are left out, so none is both learnt and measured on.
 """
 
 from __future__ import annotations
@@ -13,23 +15,26 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from nemo_runspec.artifacts import digest
 from nemo_runspec.errors import ConfigError, DataError, Location, guess
 from nemo_runspec.stage import StageResult
 from nemotron.data_prep.blend import Row, blend_identity, load_blend, read_rows
 from nemotron.data_prep.chat import ChatEncoder, Message, read_messages
+from nemotron.data_prep.mixing import mix
 from nemotron.data_prep.sft import TokenizerSettings, functions_by_split
 from nemotron.data_prep.tokenizer import load_tokenizer
 from nemotron.notes import note
 from nemotron.settings import check_positive, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nemo_runspec.stage import Stage
+    from nemotron.data_prep.blend import Source
     from nemotron.data_prep.functions import Function
 
 Record = dict[str, object]
@@ -56,6 +61,23 @@ class Settings:
             raise ConfigError(message, remedy=guess(self.rows, _ROWS, what="values"))
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What was made of the records.
+
+    Args:
+        train: Rows to learn from.
+        val: Rows to measure on.
+        too_long: How many were left out because their prompt has too many tokens.
+        repeated: How many were left out because an earlier row has the same prompt.
+    """
+
+    train: list[Record]
+    val: list[Record]
+    too_long: int
+    repeated: int
+
+
 def prepare(stage: Stage) -> None:
     """Run the stage.
 
@@ -65,14 +87,19 @@ def prepare(stage: Stage) -> None:
     begin = time.monotonic()
     settings = read_settings(stage.config, Settings)
     note(stage, f"reading {settings.blend or 'the standard library'}")
-    train, val, identity = _read(stage, settings)
+    rows, identity = _read(stage, settings)
     run_dir = stage.run_dir(identity)
     if manifest := stage.finished(run_dir):
         stage.reuse(manifest)
         return
     data = run_dir / "data"
-    places = {"train": _write(data / "train" / "train.jsonl", train), "val": _write(data / "val" / "val.jsonl", val)}
-    counts = {"train_rows": len(train), "val_rows": len(val)}
+    places = {split: _write(data / split / f"{split}.jsonl", getattr(rows, split)) for split in ("train", "val")}
+    counts = {
+        "train_rows": len(rows.train),
+        "val_rows": len(rows.val),
+        "left_out": rows.too_long,
+        "repeated": rows.repeated,
+    }
     source = settings.blend or "the standard library"
     contents = {
         **places,
@@ -80,7 +107,7 @@ def prepare(stage: Stage) -> None:
         "mode": "local_split",
         "source": source,
         **counts,
-        "run_hash": digest([train, val]),
+        "run_hash": digest([rows.train, rows.val]),
     }
     (data / "manifest.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     metadata = {**places, "manifest": str(data / "manifest.json"), **counts}
@@ -112,20 +139,67 @@ def expected_answer(row: Row) -> Record:
     return {"name": name, "arguments": arguments}
 
 
-def _read(stage: Stage, settings: Settings) -> tuple[list[Record], list[Record], str]:
-    """Give the rows for training and validation, and a text that changes when their source does."""
-    if settings.blend is None:
-        encoder = ChatEncoder(load_tokenizer(settings.tokenizer.path))
-        found, identity = functions_by_split(stage)
-        train, val = (_prompts(found[split], encoder, settings.max_prompt_tokens) for split in ("rl", "valid"))
-        return train, val, identity
-    path = Path(settings.blend).expanduser()
-    sources = load_blend(path)
-    rows = [_record(row, settings.rows) for source in sources for row in read_rows(source)]
-    if len(rows) <= settings.val_rows:
-        text = f"there are {len(rows)} rows, and val_rows keeps {settings.val_rows} of them for validation"
+def _read(stage: Stage, settings: Settings) -> tuple[Rows, str]:
+    """Give the rows, and a text that changes when their source does."""
+    if settings.blend is not None:
+        path = Path(settings.blend).expanduser()
+        sources = load_blend(path)
+        return _from_blend(stage, settings, path, sources), blend_identity(path, sources)
+    encoder = ChatEncoder(load_tokenizer(settings.tokenizer.path))
+    functions, identity = functions_by_split(stage)
+    found = {split: [_task(function) for function in functions[split]] for split in ("rl", "valid")}
+    short = {split: [row for row in rows if _fits(row, encoder, settings)] for split, rows in found.items()}
+    too_long = sum(len(found[split]) - len(short[split]) for split in found)
+    return Rows(short["rl"], short["valid"], too_long, repeated=0), identity
+
+
+def _from_blend(stage: Stage, settings: Settings, path: Path, sources: Sequence[Source]) -> Rows:
+    encoder = ChatEncoder(load_tokenizer(settings.tokenizer.path)) if settings.rows == "function" else None
+    sets: list[dict[str, Record]] = []
+    seen: set[str] = set()
+    too_long = repeated = 0
+    for source in sources:
+        fresh: dict[str, Record] = {}
+        for row in read_rows(source):
+            record = _record(row, settings.rows)
+            key = _prompt_key(record)
+            if encoder is not None and not _fits(record, encoder, settings, row):
+                too_long += 1
+            elif key in seen:
+                repeated += 1
+            else:
+                seen.add(key)
+                fresh[key] = record
+        sets.append(fresh)
+    if too_long:
+        note(stage, f"left out {too_long} prompts of more than {settings.max_prompt_tokens} tokens (max_prompt_tokens)")
+    if repeated:
+        note(stage, f"left out {repeated} rows whose prompt an earlier row has")
+    if len(seen) <= settings.val_rows:
+        text = f"{len(seen)} rows are left to use, and val_rows keeps {settings.val_rows} of them for validation"
         raise DataError(text, where=Location(path), remedy="Add rows, or lower the config entry 'val_rows'.")
-    return rows[: -settings.val_rows], rows[-settings.val_rows :], blend_identity(path, sources)
+    held_out = _held_out(sets, settings)
+    train = [[row for key, row in rows.items() if key not in held_out] for rows in sets]
+    val = [row for rows in sets for key, row in rows.items() if key in held_out]
+    left = [(rows, source.weight) for rows, source in zip(train, sources, strict=True) if rows]
+    mixed = mix([rows for rows, _ in left], [weight for _, weight in left], settings.seed)
+    return Rows(mixed, val, too_long, repeated)
+
+
+def _held_out(sets: Sequence[Mapping[str, Record]], settings: Settings) -> set[str]:
+    """Choose the prompts for validation: of each set its part of them, by the hash of the prompt and the seed."""
+    ranked: list[tuple[float, str]] = []
+    for keys in sets:
+        order = sorted(keys, key=lambda key: sha256(f"{settings.seed}:{key}".encode()).digest())
+        ranked += [((rank + 0.5) / len(order), key) for rank, key in enumerate(order)]
+    return {key for _, key in sorted(ranked)[: settings.val_rows]}
+
+
+def _prompt_key(record: Record) -> str:
+    """Give what makes a row's prompt the same as another's; a row without a known prompt is its own."""
+    params = record.get("responses_create_params")
+    prompt = params.get("input") if isinstance(params, dict) else record.get("prompt")
+    return json.dumps(record if prompt is None else {"prompt": prompt}, sort_keys=True)
 
 
 def _record(row: Row, kind: str) -> Record:
@@ -138,15 +212,20 @@ def _record(row: Row, kind: str) -> Record:
     return {"prompt": messages, "expected": expected_answer(row)}
 
 
-def _prompts(functions: Iterable[Function], encoder: ChatEncoder, longest: int) -> list[Record]:
-    rows: list[Record] = []
-    for function in functions:
-        messages = [{"role": "user", "content": function.prompt}]
-        if len(encoder.encode_prompt(messages)) <= longest:
-            rows.append(
-                {"prompt": messages, "expected": {"name": function.name, "arguments": list(function.arguments)}}
-            )
-    return rows
+def _task(function: Function) -> Record:
+    expected = {"name": function.name, "arguments": list(function.arguments)}
+    return {"prompt": [{"role": "user", "content": function.prompt}], "expected": expected}
+
+
+def _fits(record: Record, encoder: ChatEncoder, settings: Settings, row: Row | None = None) -> bool:
+    """Say whether a prompt is short enough; an error of its rendering names the row it came from."""
+    messages = cast("list[Message]", record["prompt"])
+    try:
+        return len(encoder.encode_prompt(messages)) <= settings.max_prompt_tokens
+    except DataError as error:
+        if row is None:
+            raise
+        raise row.error(error.message, error.remedy or "Correct this row.") from error
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, object]]) -> str:

@@ -14,9 +14,14 @@ from tests.nemotron.data_prep.small import small_tokenizer
 from tests.nemotron.stages import stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nemo_runspec.artifacts import Manifest
 
 ROW = {"prompt": "Write add.", "expected": {"name": "add", "arguments": ["a", "*rest"]}}
+
+
+SEEDS = (("one", 1), ("again", 1), ("other", 2))
 
 
 def run(folder: Path, **changes: object) -> Manifest:
@@ -33,10 +38,26 @@ def run(folder: Path, **changes: object) -> Manifest:
     return ArtifactStore(str(folder / "artifacts")).get("made")
 
 
-def blend(folder: Path, *rows: object) -> str:
-    (folder / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    (folder / "blend.json").write_text('{"datasets": [{"name": "mine", "path": "mine.jsonl"}]}')
+def blend(folder: Path, *rows: object, weight: float = 1, **others: Sequence[object]) -> str:
+    datasets = []
+    for name, content in {"mine": rows, **others}.items():
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in content))
+        datasets.append({"name": name, "path": f"{name}.jsonl", "weight": weight if name == "mine" else 1})
+    (folder / "blend.json").write_text(json.dumps({"datasets": datasets}))
     return str(folder / "blend.json")
+
+
+def tasks(word: str, count: int) -> list[object]:
+    return [{**ROW, "prompt": f"{word} {number}"} for number in range(count)]
+
+
+def all_rows(path: str) -> list[dict[str, object]]:
+    files = sorted(Path(path).parent.glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def prompts(manifest: Manifest, split: str) -> list[str]:
+    return [row["prompt"][0]["content"] for row in lines(manifest, split)]  # type: ignore[index]  # a list of messages
 
 
 def lines(manifest: Manifest, split: str) -> list[dict[str, object]]:
@@ -56,7 +77,7 @@ def test_prompts_come_from_modules_that_no_stage_learns(tmp_path: Path, monkeypa
 
 
 def test_the_manifest_names_the_files(tmp_path: Path) -> None:
-    manifest = run(tmp_path, blend=blend(tmp_path, *[ROW] * 5))
+    manifest = run(tmp_path, blend=blend(tmp_path, *tasks("do", 5)))
     document = json.loads(Path(str(manifest.field("manifest"))).read_text())
     assert (document["train"], document["val"], document["test"]) == (
         manifest.field("train"),
@@ -68,19 +89,54 @@ def test_the_manifest_names_the_files(tmp_path: Path) -> None:
 
 
 def test_a_text_becomes_the_user_s_message(tmp_path: Path) -> None:
-    manifest = run(
-        tmp_path, blend=blend(tmp_path, ROW, {**ROW, "prompt": [{"role": "user", "content": "x"}]}, ROW, ROW)
-    )
-    assert [row["prompt"] for row in lines(manifest, "train")] == [
-        [{"role": "user", "content": "Write add."}],
-        [{"role": "user", "content": "x"}],
-    ]
+    messages = [{"role": "user", "content": "x"}]
+    manifest = run(tmp_path, blend=blend(tmp_path, ROW, {**ROW, "prompt": messages}), val_rows=1)
+    made = [row["prompt"] for split in ("train", "val") for row in lines(manifest, split)]
+    assert sorted(map(str, made)) == sorted(map(str, [[{"role": "user", "content": "Write add."}], messages]))
 
 
 def test_other_rows_pass_through(tmp_path: Path) -> None:
     rows = [{"anything": number} for number in range(4)]
     manifest = run(tmp_path, blend=blend(tmp_path, *rows), rows="any")
-    assert lines(manifest, "train") + lines(manifest, "val") == rows
+    made = lines(manifest, "train") + lines(manifest, "val")
+    assert sorted(made, key=str) == rows
+
+
+def test_validation_has_its_part_of_each_set_by_the_seed(tmp_path: Path) -> None:
+    path = blend(tmp_path, *tasks("a", 20), more=tasks("b", 10))
+    first, again, other = (run(tmp_path / name, blend=path, val_rows=6, seed=seed) for name, seed in SEEDS)
+    val = prompts(first, "val")
+    assert sorted(prompt[0] for prompt in val) == list("aaaabb")
+    assert val == prompts(again, "val") != prompts(other, "val")
+    assert sorted(val + prompts(first, "train")) == sorted(str(row["prompt"]) for row in all_rows(path))
+    assert prompts(first, "val") != [f"b {number}" for number in range(4, 10)]
+
+
+def test_a_prompt_comes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = [{**ROW, "prompt": [{"role": "user", "content": "a 1"}]}]
+    manifest = run(tmp_path, blend=blend(tmp_path, *tasks("a", 5), *tasks("a", 5), more=same * 3))
+    assert sorted(prompts(manifest, "train") + prompts(manifest, "val")) == [f"a {number}" for number in range(5)]
+    assert manifest.field("repeated") == 8
+    assert "left out 8 rows whose prompt an earlier row has" in capsys.readouterr().out
+
+
+def test_rows_of_other_kinds_come_once_too(tmp_path: Path) -> None:
+    rows = [{"responses_create_params": {"input": number % 4}, "id": number} for number in range(8)]
+    manifest = run(tmp_path, blend=blend(tmp_path, *rows, *[{"id": 1}] * 3), rows="any")
+    made = lines(manifest, "train") + lines(manifest, "val")
+    assert sorted(made, key=str) == sorted([*rows[:4], {"id": 1}], key=str)
+
+
+def test_weights_are_shares_of_the_training_rows(tmp_path: Path) -> None:
+    manifest = run(tmp_path, blend=blend(tmp_path, *tasks("a", 11), weight=3, more=tasks("b", 11)), rows="any")
+    assert sorted(str(row["prompt"])[0] for row in lines(manifest, "train")) == list("aaaaaaaaaabbb")
+
+
+def test_long_prompts_of_a_blend_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = run(tmp_path, blend=blend(tmp_path, *tasks("a", 4), {**ROW, "prompt": "much " * 60}))
+    assert manifest.field("left_out") == 1
+    assert len(prompts(manifest, "train")) + len(prompts(manifest, "val")) == 4
+    assert "left out 1 prompts of more than 60 tokens (max_prompt_tokens)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -100,8 +156,8 @@ def test_a_row_that_the_reward_cannot_check(tmp_path: Path, row: object, said: s
 
 
 def test_too_few_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there are 2 rows, and val_rows keeps 2"):
-        run(tmp_path, blend=blend(tmp_path, ROW, ROW))
+    with pytest.raises(DataError, match="2 rows are left to use, and val_rows keeps 2"):
+        run(tmp_path, blend=blend(tmp_path, *tasks("do", 2), *tasks("do", 2)))
 
 
 def test_an_unknown_kind_of_rows(tmp_path: Path) -> None:
