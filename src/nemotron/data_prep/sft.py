@@ -65,8 +65,8 @@ def functions_by_split(stage: Stage) -> tuple[dict[Split, list[Function]], str]:
         stage: Whose progress to print.
 
     Returns:
-        The functions of each part of the corpus, and a text that changes when the corpus does. A function whose name
-        and source stand in `train` as well is left out of the other parts.
+        The functions of each part of the corpus, and a text that changes when the corpus does. No prompt and no source
+        comes twice: the first of them stays, in the order train, rl, valid.
     """
     documents = standard_library()
     progress = stage.progress(len(documents), unit="module")
@@ -76,9 +76,12 @@ def functions_by_split(stage: Stage) -> tuple[dict[Split, list[Function]], str]:
         progress.update(number, functions=sum(len(functions) for functions in found.values()))
     seen: set[str] = set()
     for split in ("train", "rl", "valid"):
-        fresh = {function.source: function for function in found[split] if function.source not in seen}
-        seen.update(fresh)
-        found[split] = list(fresh.values())
+        fresh = []
+        for function in found[split]:
+            if seen.isdisjoint((function.prompt, function.source)):
+                seen.update((function.prompt, function.source))
+                fresh.append(function)
+        found[split] = fresh
     return found, corpus_identity(documents)
 
 

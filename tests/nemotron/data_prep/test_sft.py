@@ -80,6 +80,19 @@ def test_a_function_that_stands_in_the_training_part_is_not_held_out(
     assert {split: len(functions) for split, functions in found.items()} == {"train": 1, "rl": 0, "valid": 0}
 
 
+def test_no_prompt_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = function("same") + "\n\n" + function("own")
+    documents = [
+        Document(f"m{number}.py", text.replace("own", f"own_{number}").replace("return a", f"return {number}"))
+        for number in range(80)
+    ]
+    monkeypatch.setattr(sft, "standard_library", lambda: documents)
+    found, _ = sft.functions_by_split(stage(tmp_path))
+    prompts = [item.prompt for functions in found.values() for item in functions]
+    assert len(prompts) == len(set(prompts)) == 81
+    assert [item.name for item in found["train"]].count("same") == 1
+
+
 def test_a_blend(tmp_path: Path) -> None:
     manifest = run(tmp_path, blend=blend(tmp_path, *(talk(f"question {number}") for number in range(40))))
     train, valid = conversations(manifest, "train"), conversations(manifest, "valid")
