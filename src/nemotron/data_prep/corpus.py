@@ -17,6 +17,9 @@ from nemo_runspec.errors import DataError, Location
 Split = Literal["train", "rl", "valid"]
 
 _LEFT_OUT = frozenset({"site-packages", "dist-packages", "__pycache__"})
+# The modules of these folders are tables made by one script, near copies of each other: were each to be split by its
+# own name, a model would be measured on text that it has learnt but for a few lines.
+_NEAR_COPIES = frozenset({"encodings"})
 _VALID_PERCENT = 8
 _RL_PERCENT = 14
 
@@ -38,12 +41,15 @@ def split_of(name: str) -> Split:
     """Say which part of the corpus a module belongs to, the same in every stage.
 
     Pretraining and SFT learn from `train` only; RL takes its prompts from `rl`; every held-out number is measured
-    on `valid`. So no stage is measured on text that an earlier one has learnt.
+    on `valid`. So no stage is measured on text that an earlier one has learnt. Modules that are near copies of each
+    other are in the same part.
 
     Args:
         name: The module's path below the standard library.
     """
-    percent = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100
+    folder, slash, _ = name.partition("/")
+    key = folder + slash if folder in _NEAR_COPIES else name
+    percent = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 100
     if percent < _VALID_PERCENT:
         return "valid"
     return "rl" if percent < _VALID_PERCENT + _RL_PERCENT else "train"

@@ -41,6 +41,19 @@ def test_the_split_is_fixed_and_has_the_shares_it_says() -> None:
     assert split_of("textwrap.py") == split_of("textwrap.py")
 
 
+def test_little_of_what_is_held_out_is_learnt() -> None:
+    parts: dict[str, set[tuple[str, ...]]] = {"train": set(), "rl": set(), "valid": set()}
+    for document in standard_library():
+        lines = [line.strip() for line in document.text.split("\n") if line.strip()]
+        parts[split_of(document.name)].update(zip(*(lines[start:] for start in range(10)), strict=False))
+    assert len(parts["valid"] & parts["train"]) / len(parts["valid"]) < 0.01
+
+
+def test_near_copies_are_in_one_part() -> None:
+    assert len({split_of(f"encodings/table_{number}.py") for number in range(50)}) == 1
+    assert len({split_of(f"email/table_{number}.py") for number in range(50)}) > 1
+
+
 def test_the_identity_follows_names_and_texts() -> None:
     one = corpus_identity([Document("a", "x")])
     assert one == corpus_identity([Document("a", "x")])
