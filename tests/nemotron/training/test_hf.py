@@ -18,7 +18,7 @@ from nemotron.data_prep.binidx import token_dtype, write_pair
 from nemotron.data_prep.packing import Sample
 from nemotron.settings import read_settings
 from nemotron.training.hf.data import IGNORED, Conversations, Stream, Windows, collate, conversation_example, read_blend
-from nemotron.training.hf.evaluation import EvaluationSettings, Measured, table
+from nemotron.training.hf.evaluation import EvaluationSettings
 from nemotron.training.hf.grpo import GrpoTraining, function_reward, improvement
 from nemotron.training.hf.prompts import Prompt, draw_prompts, read_prompts
 from nemotron.training.hf.run import History, TrainSettings, last_complete, remove_incomplete
@@ -201,10 +201,3 @@ def test_the_production_configuration_is_one_that_the_evaluation_takes() -> None
     settings = read_settings(config, EvaluationSettings)
     assert {settings.compare.before, settings.compare.after} <= set(settings.models)
     assert settings.prompts is None
-
-
-def test_the_table_has_a_dash_for_what_was_not_measured() -> None:
-    lines = table({"sft": Measured(text_loss=4.0, perplexity=54.598), "rl": Measured(reward=0.5)})
-    assert lines[0].split()[:3] == ["model", "text", "loss"]
-    assert lines[1].split() == ["sft", "4.000", "54.598", "-", "-", "-", "-"]
-    assert lines[2].split() == ["rl", "-", "-", "-", "0.500", "-", "-"]

@@ -6,10 +6,11 @@ import json
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nemo_runspec.artifacts import plain_dict
 from nemo_runspec.errors import ConfigError, DataError, guess
 from nemo_runspec.stage import StageResult
 from nemotron.notes import note
@@ -17,14 +18,17 @@ from nemotron.settings import check_positive, read_settings
 from nemotron.training.hf.identity import inputs_identity
 from nemotron.training.hf.language import mean_loss, valid_conversations, valid_windows
 from nemotron.training.hf.model import load_chat_tokenizer, load_for_evaluation, prepare_process
-from nemotron.training.hf.prompts import Sampling, draw_prompts, score_model
+from nemotron.training.hf.prompts import Answer, Sampling, best_constant, draw_prompts, score_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nemo_runspec.stage import Progress, Stage
     from nemotron.training.hf.data import Example
     from nemotron.training.hf.prompts import Prompt
+
+# Standard errors by which a model must earn more before it is said to.
+_CLEAR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,9 @@ class Measured:
         reward: Mean reward of the answers to held-out prompts.
         reward_error: Standard error of that mean.
         parses: Share of the answers that are Python as a whole.
+        right_name: Share of the answers with exactly the name that was asked for.
+        right_arguments: Share of the answers with exactly the arguments that were asked for.
+        distinct_answers: How many different answers were given.
     """
 
     text_loss: float | None = None
@@ -119,6 +126,24 @@ class Measured:
     reward: float | None = None
     reward_error: float | None = None
     parses: float | None = None
+    right_name: float | None = None
+    right_arguments: float | None = None
+    distinct_answers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What one answer to every prompt earns, and how much more each model does.
+
+    Args:
+        answer: The best such answer among all that the models gave; it is chosen on these very prompts.
+        measured: What it earns.
+        gains: For each model, the mean over prompts of its reward less the constant's, and that mean's standard error.
+    """
+
+    answer: str
+    measured: Measured
+    gains: dict[str, tuple[float, float]]
 
 
 def evaluate(stage: Stage) -> None:
@@ -138,26 +163,96 @@ def evaluate(stage: Stage) -> None:
     task = _task(settings)
     progress = stage.progress(task.parts * len(settings.models), unit="measurement")
     measured: dict[str, Measured] = {}
+    answers: dict[str, list[Answer]] = {}
     for number, (name, path) in enumerate(settings.models.items()):
         note(stage, f"measuring {name}")
-        measured[name] = _measure(path, task, progress, number * task.parts)
-    for line in table(measured):
+        measured[name], answers[name] = _measure(path, task, progress, number * task.parts)
+    baseline = compare_with_constant(task.prompts, answers) if task.prompts else None
+    for line in [*table(measured, baseline), *(gains(baseline) if baseline else ())]:
         note(stage, line)
-    _publish(stage, run_dir, measured, settings.compare, time.monotonic() - begin)
+    _publish(stage, run_dir, (measured, baseline), settings.compare, time.monotonic() - begin)
 
 
-def table(measured: Mapping[str, Measured]) -> list[str]:
+def compare_with_constant(prompts: Sequence[Prompt], answers: Mapping[str, Sequence[Answer]]) -> Baseline:
+    """Compare models with the best answer that needs no reading of the prompt.
+
+    Args:
+        prompts: The tasks.
+        answers: The answer of each model to each of them.
+    """
+    constant = best_constant(prompts, [answer for given in answers.values() for answer in given])
+    gained = {}
+    for name, given in answers.items():
+        pairs = zip(given, constant.scores, strict=True)
+        gained[name] = _mean_and_error([answer.score.reward - score.reward for answer, score in pairs])
+    return Baseline(constant.text, rewards([Answer(constant.text, score) for score in constant.scores]), gained)
+
+
+def rewards(answers: Sequence[Answer]) -> Measured:
+    """Sum up what answers earned, and for what.
+
+    Args:
+        answers: At least one.
+    """
+    reward, error = _mean_and_error([answer.score.reward for answer in answers])
+    return Measured(
+        reward=reward,
+        reward_error=error,
+        parses=statistics.fmean(answer.score.parses == 1 for answer in answers),
+        right_name=statistics.fmean(answer.score.name == 1 for answer in answers),
+        right_arguments=statistics.fmean(answer.score.arguments == 1 for answer in answers),
+        distinct_answers=len({answer.text for answer in answers}),
+    )
+
+
+def gains(baseline: Baseline) -> list[str]:
+    """Say in words whether the models earn more than the best constant answer.
+
+    Args:
+        baseline: The comparison.
+    """
+    lines = [f"best constant answer: {baseline.answer!r}"]
+    for name, (gain, error) in baseline.gains.items():
+        verdict = "more than" if gain > _CLEAR * error else "no more than"
+        lines.append(f"{name} earns {verdict} the best constant answer: {gain:+.3f} +- {error:.3f}")
+    return lines
+
+
+def table(measured: Mapping[str, Measured], baseline: Baseline | None = None) -> list[str]:
     """Lay out what was measured, one line a model.
 
     Args:
         measured: The models by name.
+        baseline: What the last line shows, if anything.
     """
-    columns = ("text loss", "perplexity", "answer loss", "reward", "+-", "parses")
-    lines = [f"{'model':<12}" + "".join(f"{column:>13}" for column in columns)]
-    for name, values in measured.items():
-        cells = ("-" if value is None else f"{value:.3f}" for value in asdict(values).values())
-        lines.append(f"{name:<12}" + "".join(f"{cell:>13}" for cell in cells))
+    columns = ("text loss", "perplexity", "answer loss", "reward", "+-", "parses", "right name", "right args")
+    lines = [f"{'model':<12}" + "".join(f"{column:>12}" for column in (*columns, "distinct"))]
+    rows = dict(measured) | ({"(constant)": baseline.measured} if baseline else {})
+    for name, values in rows.items():
+        lines.append(f"{name:<12}" + "".join(f"{_cell(value):>12}" for value in asdict(values).values()))
     return lines
+
+
+def perplexity(loss: float) -> float:
+    """Give the exponential of a mean loss, or infinity where that is more than a number can hold.
+
+    Args:
+        loss: The mean loss of a token.
+    """
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)) if values[1:] else 0.0
 
 
 def _task(settings: EvaluationSettings) -> Task:
@@ -177,46 +272,49 @@ def _task(settings: EvaluationSettings) -> Task:
     return task
 
 
-def _measure(path: str, task: Task, progress: Progress, done: int) -> Measured:
+def _measure(path: str, task: Task, progress: Progress, done: int) -> tuple[Measured, list[Answer]]:
     model = load_for_evaluation(path)
-    values: dict[str, float] = {}
+    measured = Measured()
+    answers: list[Answer] = []
     if task.text:
-        values["text_loss"] = mean_loss(model, task.text)
-        values["perplexity"] = math.exp(values["text_loss"])
+        loss = mean_loss(model, task.text)
+        measured = replace(measured, text_loss=loss, perplexity=perplexity(loss))
         done += 1
-        progress.update(done, text_loss=values["text_loss"])
+        progress.update(done, text_loss=loss)
     if task.conversations:
-        values["answer_loss"] = mean_loss(model, task.conversations)
+        loss = mean_loss(model, task.conversations)
+        measured = replace(measured, answer_loss=loss)
         done += 1
-        progress.update(done, answer_loss=values["answer_loss"])
+        progress.update(done, answer_loss=loss)
     if task.prompts:
-        tokenizer = load_chat_tokenizer(path)
-        scores = score_model(
+        answers = score_model(
             model,
-            tokenizer,
+            load_chat_tokenizer(path),
             task.prompts,
             task.sampling,
             lambda count, reward: progress.update(done, answers=count, reward=reward),
         )
-        rewards = [score.reward for score in scores]
-        values["reward"] = statistics.fmean(rewards)
-        values["reward_error"] = statistics.stdev(rewards) / math.sqrt(len(rewards)) if rewards[1:] else 0.0
-        values["parses"] = statistics.fmean(score.parses == 1 for score in scores)
-        progress.update(done + 1, reward=values["reward"])
-    return Measured(**values)
+        earned = {name: value for name, value in asdict(rewards(answers)).items() if value is not None}
+        measured = replace(measured, **earned)
+        progress.update(done + 1, reward=earned["reward"])
+    return measured, answers
 
 
-def _publish(stage: Stage, run_dir: Path, measured: Mapping[str, Measured], compare: Compared, seconds: float) -> None:
+def _publish(
+    stage: Stage,
+    run_dir: Path,
+    outcome: tuple[Mapping[str, Measured], Baseline | None],
+    compare: Compared,
+    seconds: float,
+) -> None:
+    measured, baseline = outcome
     models = {name: asdict(values) for name, values in measured.items()}
     before, after = models[compare.before], models[compare.after]
     metric = next(name for name in ("reward", "answer_loss", "text_loss") if after[name] is not None)
+    facts = plain_dict({"models": models, "constant": asdict(baseline) if baseline else None}, "evaluation")
     file = run_dir / "evaluation.json"
-    file.write_text(json.dumps(models, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     result = StageResult(
-        metric=metric.replace("_", " "),
-        first=before[metric],
-        last=after[metric],
-        seconds=seconds,
-        details={"models": models},
+        metric=metric.replace("_", " "), first=before[metric], last=after[metric], seconds=seconds, details=facts
     )
-    stage.publish(run_dir, path=file, type="evaluation", metadata={"models": models}, result=result)
+    stage.publish(run_dir, path=file, type="evaluation", metadata=facts, result=result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH = 32
+# Every candidate for the best constant answer is scored on every prompt.
+_CANDIDATES = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,32 @@ class Sampling:
     max_tokens: int
     temperature: float
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model wrote, and what it earned."""
+
+    text: str
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One answer given to every prompt.
+
+    Args:
+        text: The answer.
+        scores: What it earned on each prompt.
+    """
+
+    text: str
+    scores: list[Score]
+
+    @property
+    def reward(self) -> float:
+        """The mean reward."""
+        return statistics.fmean(score.reward for score in self.scores)
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -95,7 +124,7 @@ def score_model(
     prompts: Sequence[Prompt],
     sampling: Sampling,
     report: Callable[[int, float], None],
-) -> list[Score]:
+) -> list[Answer]:
     """Let a model answer, and score the answers.
 
     Args:
@@ -106,9 +135,9 @@ def score_model(
         report: Called with the answers so far and their mean reward.
 
     Returns:
-        The score of the answer to each prompt.
+        The answer to each prompt.
     """
-    scores: list[Score] = []
+    answers: list[Answer] = []
     model.eval()
     for start in range(0, len(prompts), _BATCH):
         batch = prompts[start : start + _BATCH]
@@ -124,8 +153,26 @@ def score_model(
             written = model.generate(
                 **inputs, max_new_tokens=sampling.max_tokens, do_sample=True, temperature=sampling.temperature, top_k=0
             )
-        answers = tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for prompt, answer in zip(batch, answers, strict=True):
-            scores.append(score_function(answer, prompt.name, prompt.arguments))
-        report(len(scores), sum(score.reward for score in scores) / len(scores))
-    return scores
+        texts = tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        for prompt, text in zip(batch, texts, strict=True):
+            answers.append(Answer(text, score_function(text, prompt.name, prompt.arguments)))
+        report(len(answers), statistics.fmean(answer.score.reward for answer in answers))
+    return answers
+
+
+def best_constant(prompts: Sequence[Prompt], answers: Sequence[Answer]) -> Constant:
+    """Find the answer that earns most when it is given to every prompt: what there is to earn without reading one.
+
+    It is chosen with hindsight, on the very prompts that it is scored on, so it is rather too good than too bad.
+
+    Args:
+        prompts: The tasks, at least one.
+        answers: Where to choose from, at least one; of very many different ones, those that earned most on their own
+            prompt.
+    """
+    ranked = sorted(answers, key=lambda answer: answer.score.reward, reverse=True)
+    texts = list(dict.fromkeys(answer.text for answer in ranked))[:_CANDIDATES]
+    constants = (
+        Constant(text, [score_function(text, prompt.name, prompt.arguments) for prompt in prompts]) for text in texts
+    )
+    return max(constants, key=lambda constant: constant.reward)

@@ -30,12 +30,16 @@ def test_models_are_measured_alike_on_text_conversations_and_prompts(
     )
     finished = run_script(config, "eval/evaluate.py")
     assert finished.status == 0, finished.output
-    measured = json.loads(finished.model.read_text())
+    facts = json.loads(finished.model.read_text())
+    measured = facts["models"]
     # The same model three times, and the same seeds: the same numbers.
     assert measured["pretrain"] == measured["sft"] == measured["rl"]
     assert all(value is not None for value in measured["rl"].values())
     assert finished.manifest["type"] == "evaluation"
     assert finished.result["metric"] == "reward"
     assert finished.result["first"] == finished.result["last"]
-    for heading in ("perplexity", "answer loss", "reward"):
+    assert facts["constant"]["measured"]["distinct_answers"] == 1
+    assert set(facts["constant"]["gains"]) == {"pretrain", "sft", "rl"}
+    assert finished.result["details"] == {key: finished.manifest["metadata"][key] for key in facts} == facts
+    for heading in ("best constant answer", "perplexity", "answer loss", "reward"):
         assert heading in finished.output
