@@ -114,6 +114,13 @@ def test_answers_are_compared_in_whole_groups() -> None:
         GrpoTraining(10, 12, 0.1, 1, 0.0, 5, 1, answers_per_prompt=8)
 
 
+@pytest.mark.parametrize(("answers", "said"), [(1, "2 or more"), (0, "above zero")])
+def test_an_answer_needs_another_one_to_be_compared_with(answers: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"answers_per_prompt is {answers}") as caught:
+        GrpoTraining(10, 12, 0.1, 1, 0.0, 5, 1, answers_per_prompt=answers)
+    assert said in str(caught.value)
+
+
 def test_only_complete_checkpoints_are_kept_and_the_newest_is_found(tmp_path: Path) -> None:
     for step, complete in ((5, True), (10, True), (90, True), (100, False)):
         folder = tmp_path / f"checkpoint-{step}"

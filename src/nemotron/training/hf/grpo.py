@@ -54,6 +54,9 @@ class GrpoTraining(TrainSettings):
         """Refuse values that make no sense."""
         TrainSettings.__post_init__(self)
         check_positive(self, "train", "answers_per_prompt", "max_answer_tokens", "temperature")
+        if self.answers_per_prompt == 1:
+            message = "train.answers_per_prompt is 1, so there is no other answer to compare one with"
+            raise ConfigError(message, remedy="It must be 2 or more.")
         if self.batch_size % self.answers_per_prompt:
             message = f"train.batch_size is {self.batch_size}"
             raise ConfigError(
