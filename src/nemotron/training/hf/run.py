@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from nemo_runspec.errors import ConfigError, InterruptedJobError
+from nemo_runspec.errors import ConfigError, InterruptedJobError, JobFailedError
 from nemotron.notes import note
 from nemotron.settings import check_positive
 from nemotron.training.hf.model import load_model, on_gpu
@@ -180,6 +181,7 @@ def run_trainer(
         What was logged at every step.
 
     Raises:
+        JobFailedError: A loss, the reward or the gradient is no longer a finite number.
         InterruptedJobError: SIGINT or SIGTERM came; a checkpoint of the last step was written.
     """
     checkpoints = Path(str(trainer.args.output_dir))
@@ -329,6 +331,8 @@ class _Watch(TrainerCallback):
         if self._held_out is not None and (state.global_step % args.save_steps == 0 or _is_last(state)):
             entry[_HELD_OUT] = self._held_out()
             note(self._stage, f"held-out loss at step {state.global_step}: {entry[_HELD_OUT]:.3f}")
+        # Before the step is saved: a checkpoint of weights that are not numbers would be resumed from.
+        _refuse_divergence(entry, self._measure.value, Path(str(args.output_dir)))
         entry["seconds"] = self._earlier + time.monotonic() - self._begin
         self._progress.update(state.global_step, tokens=int(entry[self._measure.tokens]), **shown)
 
@@ -345,6 +349,17 @@ class _Watch(TrainerCallback):
             partial = folder / f"{COMPLETE}.tmp"
             partial.write_text(json.dumps({"step": state.global_step}) + "\n", encoding="utf-8")
             partial.rename(folder / COMPLETE)
+
+
+def _refuse_divergence(entry: dict[str, float], value: str, checkpoints: Path) -> None:
+    for name in (value, "loss", "grad_norm", _BEFORE, _HELD_OUT):
+        if not math.isfinite(entry.get(name, 0.0)):
+            last = last_complete(checkpoints)
+            kept = f"The checkpoint of step {_step(last)} is kept." if last is not None else "There is no checkpoint."
+            message = f"the training diverged: {name} is {entry[name]} at step {int(entry['step'])}"
+            raise JobFailedError(
+                message, exit_code=1, remedy=f"{kept} Lower train.learning_rate, which begins a new run."
+            )
 
 
 def _any_rank(flag: bool) -> bool:  # noqa: FBT001 what it is called with is all that it knows

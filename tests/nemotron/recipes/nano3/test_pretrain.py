@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
@@ -13,7 +15,6 @@ from tests.nemotron.recipes.nano3.running import Finished, dying_script, run_scr
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
 SCRIPT = "pretrain/train.py"
@@ -98,6 +99,22 @@ def test_a_finished_run_is_reused(tmp_path: Path, pretrained: Finished, pretrain
     again = run_script(config, SCRIPT)
     assert again.status == 0
     assert "reused nano3-tiny-pretrain-model:v1" in again.output
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_ends_and_keeps_its_last_good_checkpoint(
+    tmp_path: Path, pretrain_entries: dict[str, object]
+) -> None:
+    train = {"steps": 8, "batch_size": 4, "sequence_length": 32, "learning_rate": 1e30, "warmup_steps": 1}
+    config = write_config(tmp_path, "pretrain", **{**pretrain_entries, "train": {**train, "save_every": 1}})
+    diverged = run_script(config, SCRIPT)
+    assert (diverged.status, diverged.manifest) == (1, {}), diverged.output
+    said = re.search(r"the training diverged: (\w+) is (nan|inf) at step (\d+)", diverged.output)
+    assert said is not None, diverged.output
+    assert f"checkpoint of step {int(said[3]) - 1} is kept" in diverged.output
+    assert "Traceback" not in diverged.output
+    kept = max((tmp_path / "out").glob("*/checkpoints/checkpoint-*/model.safetensors"))
+    assert all(np.isfinite(values).all() for values in load_file(kept).values())
 
 
 @pytest.mark.slow
