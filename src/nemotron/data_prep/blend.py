@@ -105,12 +105,15 @@ def load_blend(path: Path) -> tuple[Source, ...]:
     Raises:
         DataError: The file or a file it names is missing or empty, or something in it is unknown or mistyped.
     """
-    text = _read(path).decode("utf-8", errors="replace")
+    text = _read(path).decode("utf-8-sig", errors="replace")
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         message = f"the data blend is not JSON: {error.msg}"
         raise DataError(message, where=Location(path, error.lineno), remedy="Correct this line.") from error
+    if not _is_text(document):
+        message = "the data blend holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+        raise DataError(message, where=Location(path), remedy="Write the whole character, or leave it out.")
     blend = _BlendFile(path, text)
     datasets = document.get("datasets") if isinstance(document, dict) else None
     if not isinstance(datasets, list) or not datasets:
@@ -234,21 +237,38 @@ def _read(path: Path) -> bytes:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
+    remedy = 'Write one JSON object on each line, such as {"text": "..."}.'
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            try:
-                value = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                message = f"the line is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else error}"
-                remedy = "Write one JSON object on each line."
-                raise DataError(message, where=Location(path, number), remedy=remedy) from error
+            where = Location(path, number)
+            value = _parse(line, where, remedy)
             if not isinstance(value, dict):
                 message = f"the line holds {_kind(value)}, not an object"
-                remedy = 'Write one JSON object on each line, such as {"text": "..."}.'
-                raise DataError(message, where=Location(path, number), remedy=remedy)
+                raise DataError(message, where=where, remedy=remedy)
             yield Row(value, path, number)
+
+
+def _parse(line: bytes, where: Location, remedy: str) -> object:
+    try:
+        value: object = json.loads(line.decode("utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        message = f"the line is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else error}"
+        raise DataError(message, where=where, remedy=remedy) from error
+    # Only an escape can bring half a character in, which JSON allows and no file nor tokenizer takes.
+    if b"\\u" in line and not _is_text(value):
+        message = "the line holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+        raise DataError(message, where=where, remedy="Write the whole character, or leave it out.")
+    return value
+
+
+def _is_text(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

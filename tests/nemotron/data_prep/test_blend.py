@@ -36,6 +36,15 @@ def test_a_blend_with_defaults(tmp_path: Path) -> None:
     assert [(row.text(source.text_field), row.number) for row in rows] == [("a", 1), ("b", 3)]
 
 
+def test_a_mark_at_the_beginning_and_characters_of_two_halves(tmp_path: Path) -> None:
+    content = rb'{"text": "\ud83d\ude00"}'
+    (tmp_path / "data.jsonl").write_bytes(b"\xef\xbb\xbf" + content)
+    path = write_blend(tmp_path, {"name": "mine", "path": "data.jsonl"})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (source,) = load_blend(path)
+    assert [row.text("text") for row in read_rows(source)] == ["\U0001f600"]
+
+
 def test_a_folder_of_jsonl_and_parquet(tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
@@ -93,6 +102,7 @@ def test_a_mistake_in_an_entry(tmp_path: Path, entry: dict[str, object], said: s
         ("", "the data blend is empty"),
         ("[]", "no list 'datasets'"),
         ('{"datasets": []}', "no list 'datasets'"),
+        (r'{"datasets": [{"name": "a", "path": "\ud800"}]}', "half of a surrogate pair"),
         ('{"datasets": [3]}', "is a number, not an object"),
         ('{"datasets": [],\n "train": }', ":2: the data blend is not JSON"),
     ],
@@ -130,6 +140,9 @@ def test_two_sets_of_one_name(tmp_path: Path) -> None:
         (["", "  "], r"data\.jsonl: the data file is empty"),
         (['{"text": "a"}', "{oops"], r"data\.jsonl:2: the line is not JSON"),
         (['{"text": "a"}', "", "[1]"], r"data\.jsonl:3: the line holds a list"),
+        (['{"text": "\\ud83d\\ude00"}', r'{"t": [{"n": "\ud800 x"}]}'], r"data\.jsonl:2: .* half of a surrogate pair"),
+        ([r'{"\uDFFF": 1}'], r"data\.jsonl:1: .* half of a surrogate pair"),
+        (["\xed\xa0\x80"], r"data\.jsonl:1: the line is not JSON"),
         (["\xff"], r"data\.jsonl:1: the line is not JSON"),
     ],
 )
