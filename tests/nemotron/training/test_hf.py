@@ -20,6 +20,7 @@ from nemotron.settings import read_settings
 from nemotron.training.hf.data import IGNORED, Conversations, Stream, Windows, collate, conversation_example, read_blend
 from nemotron.training.hf.evaluation import EvaluationSettings
 from nemotron.training.hf.grpo import GrpoTraining, function_reward, improvement
+from nemotron.training.hf.model import in_bfloat16
 from nemotron.training.hf.prompts import Prompt, draw_prompts, read_prompts
 from nemotron.training.hf.run import History, TrainSettings, last_complete, remove_incomplete
 
@@ -112,6 +113,23 @@ def test_a_batch_of_nothing(batch_size: int) -> None:
 def test_answers_are_compared_in_whole_groups() -> None:
     with pytest.raises(ConfigError, match="multiple of answers_per_prompt"):
         GrpoTraining(10, 12, 0.1, 1, 0.0, 5, 1, answers_per_prompt=8)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "native", "expected"), [(False, True, False), (True, False, False), (True, True, True)]
+)
+def test_bfloat16_is_for_gpus_that_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: bool,  # noqa: FBT001 a parameter of the test
+    native: bool,  # noqa: FBT001 as above
+    expected: bool,  # noqa: FBT001 as above
+) -> None:
+    def supported(*, including_emulation: bool = True) -> bool:
+        return native or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert in_bfloat16() is expected
 
 
 @pytest.mark.parametrize(("answers", "said"), [(1, "2 or more"), (0, "above zero")])

@@ -25,7 +25,14 @@ from nemotron.training.hf.data import (
     read_blend,
 )
 from nemotron.training.hf.identity import inputs_identity
-from nemotron.training.hf.model import build_model, count_parameters, load_model, on_gpu, prepare_process, save_model
+from nemotron.training.hf.model import (
+    build_model,
+    count_parameters,
+    in_bfloat16,
+    load_model,
+    prepare_process,
+    save_model,
+)
 from nemotron.training.hf.run import History, Measure, ResumesExactly, TrainSettings, common_arguments, run_trainer
 from nemotron.training.sizes import model_size
 
@@ -172,7 +179,7 @@ def mean_loss(model: Any, examples: Sequence[Example]) -> float:  # noqa: ANN401
     total, count = 0.0, 0
     training = model.training
     model.eval()
-    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu()):
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=in_bfloat16()):
         for start in range(0, len(examples), _EVALUATION_BATCH):
             batch = {
                 key: value.to(model.device)

@@ -91,7 +91,7 @@ def load_model(path: str) -> Any:  # noqa: ANN401 the library types it as Any
 
 
 def load_for_evaluation(path: str) -> Any:  # noqa: ANN401 as above
-    """Load a model that is only to be measured: in bfloat16, spread over the GPUs, where there are any.
+    """Load a model that is only to be measured: spread over the GPUs where there are any, in bfloat16 if they have it.
 
     Args:
         path: What `save_model` wrote, an exported Hugging Face folder, or a Hub id.
@@ -99,7 +99,8 @@ def load_for_evaluation(path: str) -> Any:  # noqa: ANN401 as above
     Raises:
         DataError: There is no model.
     """
-    return _load(path, dtype=torch.bfloat16, device_map="auto") if on_gpu() else _load(path, dtype=torch.float32)
+    dtype = torch.bfloat16 if in_bfloat16() else torch.float32
+    return _load(path, dtype=dtype, device_map="auto") if on_gpu() else _load(path, dtype=dtype)
 
 
 def _load(path: str, **how: Any) -> Any:  # noqa: ANN401 as above
@@ -139,8 +140,13 @@ def save_model(model: Any, tokenizer_folder: str, folder: Path) -> Path:  # noqa
 
 
 def on_gpu() -> bool:
-    """Say whether this process trains on a GPU, in bfloat16; a CPU is faster in 32-bit floats."""
+    """Say whether this process works on a GPU."""
     return bool(torch.cuda.is_available())
+
+
+def in_bfloat16() -> bool:
+    """Say whether to compute in bfloat16: a CPU, and a GPU that only emulates it, are faster in 32-bit floats."""
+    return on_gpu() and bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def count_parameters(model: Any) -> int:  # noqa: ANN401 the library types it as Any

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nemo_runspec.errors import DataError, Location
-from nemotron.training.hf.model import on_gpu
+from nemotron.training.hf.model import in_bfloat16
 from nemotron.training.rewards import Score, score_function
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def score_model(
             return_dict=True,
         ).to(model.device)
         torch.manual_seed(sampling.seed + start)
-        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu()):
+        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=in_bfloat16()):
             written = model.generate(
                 **inputs, max_new_tokens=sampling.max_tokens, do_sample=True, temperature=sampling.temperature, top_k=0
             )

@@ -21,7 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from nemo_runspec.errors import ConfigError, InterruptedJobError, JobFailedError
 from nemotron.notes import note
 from nemotron.settings import check_positive
-from nemotron.training.hf.model import load_model, on_gpu
+from nemotron.training.hf.model import in_bfloat16, load_model, on_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,7 +145,7 @@ def common_arguments(stage: Stage, train: TrainSettings, checkpoints: Path) -> d
         "max_grad_norm": 1.0,
         "seed": train.seed,
         "use_cpu": not gpu,
-        "bf16": gpu,
+        "bf16": in_bfloat16(),
         # Named without torchrun, a backend would be taken for a process group that is there already.
         "ddp_backend": "gloo" if "LOCAL_RANK" in os.environ and not gpu else None,
         # The experts of a layer are one tensor, so all parameters have a gradient even when an expert sees no token.
