@@ -20,6 +20,7 @@ from nemotron.settings import read_settings
 from nemotron.training.hf.data import IGNORED, Conversations, Stream, Windows, collate, conversation_example, read_blend
 from nemotron.training.hf.evaluation import EvaluationSettings
 from nemotron.training.hf.grpo import GrpoTraining, function_reward, improvement
+from nemotron.training.hf.language import valid_windows
 from nemotron.training.hf.model import in_bfloat16
 from nemotron.training.hf.prompts import Prompt, draw_prompts, read_prompts
 from nemotron.training.hf.run import History, TrainSettings, last_complete, remove_incomplete
@@ -65,6 +66,36 @@ def test_a_blend_names_its_streams(tmp_path: Path) -> None:
     (stream,) = read_blend(tmp_path / "blend.json", "train")
     assert (stream.tokens.tolist(), stream.weight) == ([1, 2], 2.5)
     assert read_blend(tmp_path / "blend.json", "valid") == []
+
+
+def blend_of(folder: Path, **streams: range) -> Path:
+    for name, tokens in streams.items():
+        write_pair(folder / name, [np.asarray(tokens)], token_dtype(1000))
+    entries = [entry for name in streams for entry in ("1.0", str(folder / name))]
+    (folder / "blend.json").write_text(json.dumps({"train": entries, "valid": entries, "test": None}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        # Half of the windows each; all that the small one has; nothing of the one that is shorter than a window.
+        (4, 4),
+        (10, 3 + 5),
+        (1000, 3 + 20),
+    ],
+)
+def test_no_held_out_window_comes_twice(tmp_path: Path, count: int, expected: int) -> None:
+    folder = blend_of(tmp_path, small=range(30), large=range(100, 300), tiny=range(900, 909))
+    windows = valid_windows(folder, 10, count)
+    starts = [int(window["input_ids"][0]) for window in windows]
+    assert len(set(starts)) == len(starts) == expected
+    assert {len(window["input_ids"]) for window in windows} == {10}
+    assert {start >= 100 for start in starts} == {True, False}
+
+
+def test_no_held_out_text(tmp_path: Path) -> None:
+    assert valid_windows(blend_of(tmp_path, tiny=range(9)), 10, 4) == []
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])

@@ -68,12 +68,13 @@ class Windows(Dataset[Example]):
         length: Tokens in a window.
         count: How many windows; a stream that is used up starts again in another order.
         seed: Decides the order.
+        repeat: Whether it does so; otherwise it gives what it has, and there are fewer windows in all.
 
     Raises:
         DataError: A stream is shorter than a window.
     """
 
-    def __init__(self, streams: Sequence[Stream], length: int, count: int, seed: int) -> None:
+    def __init__(self, streams: Sequence[Stream], length: int, count: int, seed: int, *, repeat: bool = True) -> None:
         """Decide which window comes when."""
         self._streams = streams
         self._length = length
@@ -86,7 +87,7 @@ class Windows(Dataset[Example]):
             if windows == 0:
                 message = f"a token file has {len(stream.tokens)} tokens, fewer than a sequence of {length}"
                 raise DataError(message, remedy="Prepare more text, or lower train.sequence_length.")
-            rounds = -(-int(wanted) // windows)
+            rounds = -(-int(wanted) // windows) if repeat else 1
             places = np.concatenate([order.permutation(windows) for _ in range(rounds)] or [np.empty(0, int)])
             self._index += [(number, int(place)) for place in places[:wanted]]
         order.shuffle(self._index)

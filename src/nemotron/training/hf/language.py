@@ -144,15 +144,14 @@ def valid_windows(data: Path, length: int, count: int) -> list[Example]:
 
     Args:
         data: Folder of the data preparation.
-        length: Tokens in a window; shorter where there is less text.
-        count: Most windows to give.
+        length: Tokens in a window; a token file with fewer is left out.
+        count: Most windows to give: from each token file its share, or all it has.
     """
     streams = read_blend(data / "blend.json", "valid")
     fitting = [stream for stream in streams if len(stream.tokens) >= length]
-    available = sum(len(stream.tokens) // length for stream in fitting)
-    if not fitting or not available:
+    if not fitting:
         return []
-    windows = Windows(fitting, length, min(count, available), seed=0)
+    windows = Windows(fitting, length, count, seed=0, repeat=False)
     return [windows[position] for position in range(len(windows))]
 
 
