@@ -227,6 +227,20 @@ def test_prompts_are_read(tmp_path: Path) -> None:
     assert read_prompts(tmp_path / "val.jsonl") == [Prompt([{"role": "user", "content": "x"}], "f", [])]
 
 
+def test_only_a_line_feed_ends_a_row(tmp_path: Path) -> None:
+    text = "one\u2028two\x85three\u2029four\x1cfive"
+    row = {"prompt": [{"role": "user", "content": text}], "expected": {"name": "f", "arguments": []}}
+    rows = json.dumps(row, ensure_ascii=False) + "\n"
+    (tmp_path / "val.jsonl").write_text(rows * 2, encoding="utf-8")
+    assert [prompt.messages[0]["content"] for prompt in read_prompts(tmp_path / "val.jsonl")] == [text] * 2
+
+
+def test_prompts_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "val.jsonl").write_bytes(b'{"prompt": "\xe9"}\n')
+    with pytest.raises(DataError, match="cannot be read: it is not UTF-8"):
+        read_prompts(tmp_path / "val.jsonl")
+
+
 def test_prompts_are_drawn_from_the_whole_file_and_the_same_for_a_seed(tmp_path: Path) -> None:
     rows = [{"prompt": [], "expected": {"name": f"f{number:03}", "arguments": []}} for number in range(200)]
     (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

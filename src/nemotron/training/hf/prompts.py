@@ -15,7 +15,7 @@ from nemotron.training.hf.model import in_bfloat16
 from nemotron.training.rewards import Score, score_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 _BATCH = 32
@@ -83,12 +83,7 @@ def read_prompts(path: Path) -> list[Prompt]:
         DataError: It is missing or empty, or a line is not such a row.
     """
     prompts = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        message = f"the prompts cannot be read: {error.strerror}"
-        raise DataError(message, where=Location(path), remedy="Run the RL data preparation again.") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         try:
             row = json.loads(line)
             prompts.append(Prompt(row["prompt"], row["expected"]["name"], row["expected"]["arguments"]))
@@ -100,6 +95,17 @@ def read_prompts(path: Path) -> list[Prompt]:
         message = "there are no prompts"
         raise DataError(message, where=Location(path), remedy="Prepare more data, or allow longer prompts.")
     return prompts
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Give the lines of a file. `splitlines` would end one at U+2028 and its like too, which JSON leaves in a text."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield from file
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 at byte {error.start}"
+        message = f"the prompts cannot be read: {reason}"
+        raise DataError(message, where=Location(path), remedy="Run the RL data preparation again.") from error
 
 
 def draw_prompts(path: Path, count: int, seed: int) -> list[Prompt]:
