@@ -103,7 +103,7 @@ def _lines(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8", newline="\n") as file:
             yield from file
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 at byte {error.start}"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         message = f"the prompts cannot be read: {reason}"
         raise DataError(message, where=Location(path), remedy="Run the RL data preparation again.") from error
 
