@@ -31,6 +31,8 @@ _WEIGHT = "weight"
 _KEYS = ("name", "path", _WEIGHT, "text_field", "messages")
 _JSON_LINES = (".jsonl", ".json")
 _PARQUET = (".parquet", ".pq")
+# Far more than records have, and far less than what reading or writing one can take.
+_DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ def load_blend(path: Path) -> tuple[Source, ...]:
     except json.JSONDecodeError as error:
         message = f"the data blend is not JSON: {error.msg}"
         raise DataError(message, where=Location(path, error.lineno), remedy="Correct this line.") from error
+    except (RecursionError, ValueError) as error:
+        message = "the data blend is nested too deeply, or holds a number of too many digits"
+        raise DataError(message, where=Location(path), remedy="Write it as the documentation shows.") from error
     if not _is_text(document):
         message = "the data blend holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
         raise DataError(message, where=Location(path), remedy="Write the whole character, or leave it out.")
@@ -155,7 +160,11 @@ def read_rows(source: Source) -> list[Row]:
     """
     rows: list[Row] = []
     for path in source.files:
-        found = list(_parquet_rows(path) if path.suffix in _PARQUET else _json_rows(path))
+        try:
+            found = list(_parquet_rows(path) if path.suffix in _PARQUET else _json_rows(path))
+        except OSError as error:
+            message = f"the data file cannot be read: {error.strerror or error}"
+            raise DataError(message, where=Location(path), remedy="Make it readable, or name another.") from error
         if not found:
             message = "the data file is empty"
             raise DataError(message, where=Location(path), remedy="Add records, or take the file out of the blend.")
@@ -187,15 +196,16 @@ class _BlendFile:
         self.refuse_unknown(entry, _KEYS)
         values = {"weight": 1.0, "text_field": "text", "messages": "messages", **entry}
         texts = {key: self._text(values, key) for key in ("name", "path", "text_field", "messages")}
-        weight = values["weight"]
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
-            message = f"the weight of '{texts['name']}' is {weight!r}"
+        weight = _weight(values[_WEIGHT])
+        if weight is None:
+            message = f"the weight of '{texts['name']}' is {_shorten(repr(values[_WEIGHT]))}"
             remedy = "It must be a number above zero; leave the data set out instead."
             raise self.error(_WEIGHT, message, remedy)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", texts["name"]):
-            raise self.error(texts["name"], f"'{texts['name']}' is no name", "Use letters, digits, '.', '_' and '-'.")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", texts["name"]):
+            message = f"'{_shorten(texts['name'])}' is no name"
+            raise self.error(texts["name"], message, "Use at most 100 letters, digits, '.', '_' and '-'.")
         files = self._files(texts["path"])
-        return Source(texts["name"], files, float(weight), texts["text_field"], texts["messages"])
+        return Source(texts["name"], files, weight, texts["text_field"], texts["messages"])
 
     def _text(self, values: Mapping[str, object], key: str) -> str:
         value = values.get(key)
@@ -208,27 +218,45 @@ class _BlendFile:
         if "://" in written:
             message = f"'{written}' is a remote path, and this stage reads local files"
             raise self.error(written, message, "Download it first, and name the folder.")
-        path = self.path.parent / Path(written).expanduser()
+        known = (*_JSON_LINES, *_PARQUET)
+        try:
+            path = self.path.parent / Path(written).expanduser()
+            path.stat()
+        except FileNotFoundError as error:
+            message = f"the data file '{path}' does not exist"
+            raise self.error(written, message, "Correct 'path'; it is relative to the data blend.") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            message = f"'{_shorten(written)}' is no path that can be read: {reason}"
+            raise self.error(written, message, "Correct 'path'; it is relative to the data blend.") from error
         if path.is_dir():
-            files = tuple(sorted(item for item in path.iterdir() if item.suffix in (*_JSON_LINES, *_PARQUET)))
+            files = tuple(sorted(item for item in path.iterdir() if item.suffix in known and not item.is_dir()))
             if not files:
                 message = f"the folder '{path}' holds no .jsonl, .json or .parquet file"
                 raise self.error(written, message, "Name a folder with data files.")
             return files
-        if not path.is_file():
-            message = f"the data file '{path}' does not exist"
-            raise self.error(written, message, "Correct 'path'; it is relative to the data blend.")
-        if path.suffix not in (*_JSON_LINES, *_PARQUET):
+        if path.suffix not in known:
             message = f"'{path.name}' is neither JSONL nor Parquet"
             raise self.error(written, message, "Name a .jsonl, .json or .parquet file.")
         return (path,)
 
 
+def _weight(value: object) -> float | None:
+    """Give a weight, or None where the value is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        weight = float(value)
+    except OverflowError:
+        return None
+    return weight if math.isfinite(weight) and weight > 0 else None
+
+
 def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
-    except OSError as error:
-        message = f"the data blend cannot be read: {error.strerror or error}"
+    except (OSError, ValueError) as error:
+        message = f"the data blend cannot be read: {getattr(error, 'strerror', None) or error}"
         raise DataError(message, where=Location(path), remedy="Correct the config entry 'blend'.") from error
     if not content.strip():
         message = "the data blend is empty"
@@ -256,11 +284,33 @@ def _parse(line: bytes, where: Location, remedy: str) -> object:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         message = f"the line is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else error}"
         raise DataError(message, where=where, remedy=remedy) from error
+    except RecursionError as error:
+        raise _too_deep(where) from error
+    except ValueError as error:
+        message = "the line holds a number of too many digits"
+        raise DataError(message, where=where, remedy="Write it as text.") from error
+    if line.count(b"[") + line.count(b"{") > _DEEPEST and _depth(value) > _DEEPEST:
+        raise _too_deep(where)
     # Only an escape can bring half a character in, which JSON allows and no file nor tokenizer takes.
     if b"\\u" in line and not _is_text(value):
         message = "the line holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
         raise DataError(message, where=where, remedy="Write the whole character, or leave it out.")
     return value
+
+
+def _too_deep(where: Location) -> DataError:
+    message = f"lists and objects are nested more than {_DEEPEST} deep"
+    return DataError(message, where=where, remedy="Write the record with fewer levels.")
+
+
+def _depth(value: object) -> int:
+    """Count the levels of lists and objects, without a call for each of them."""
+    depth = 0
+    level = [value]
+    while level := [item for item in level if isinstance(item, list | dict)]:
+        depth += 1
+        level = [item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer)]
+    return depth
 
 
 def _is_text(value: object) -> bool:
@@ -276,12 +326,33 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches():
-                for value in batch.to_pylist():
+                for value in _parquet_values(batch, path, number):
                     number += 1
                     yield Row(value, path, number)
-    except (pa.ArrowException, OSError) as error:
+    except pa.ArrowException as error:
         message = f"the file is not readable Parquet: {str(error).splitlines()[0]}"
         raise DataError(message, where=Location(path), remedy="Write it again, or use JSONL.") from error
+
+
+def _parquet_values(batch: pa.RecordBatch, path: Path, before: int) -> list[dict[str, object]]:
+    """Give the records of a batch; an error names the row, counted on from those before."""
+    try:
+        values: list[dict[str, object]] = batch.to_pylist()
+    # Text that is not UTF-8, and numbers and times that Python has no value for.
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows > 1:
+            return [
+                value
+                for index in range(batch.num_rows)
+                for value in _parquet_values(batch.slice(index, 1), path, before + index)
+            ]
+        message = f"the record cannot be read: {error}"
+        raise Row({}, path, before + 1).error(message, "Write it again, as UTF-8 text.") from error
+    return values
+
+
+def _shorten(text: str, width: int = 80) -> str:
+    return text if len(text) <= width else f"{text[:width]}..."
 
 
 def _kind(value: object) -> str:

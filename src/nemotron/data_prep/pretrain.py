@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +15,14 @@ from nemotron.data_prep.binidx import token_dtype, write_pair
 from nemotron.data_prep.blend import Source, blend_identity, load_blend, read_rows
 from nemotron.data_prep.corpus import Document, corpus_identity, split_of, standard_library
 from nemotron.data_prep.holdout import check_fraction, is_held_out
+from nemotron.data_prep.paths import local_path
 from nemotron.data_prep.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from nemotron.notes import note
 from nemotron.settings import check_positive, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -109,7 +110,7 @@ def _read(settings: Settings) -> tuple[list[DocumentSet], str]:
         documents = standard_library()
         parts = {split: [item for item in documents if split_of(item.name) == split] for split in ("train", "valid")}
         return [DocumentSet("stdlib", 1.0, parts["train"], parts["valid"])], corpus_identity(documents)
-    path = Path(settings.blend).expanduser()
+    path = local_path(settings.blend)
     sources = load_blend(path)
     sets = [_documents(source, settings) for source in sources]
     return sets, blend_identity(path, sources)

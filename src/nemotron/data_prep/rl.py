@@ -16,7 +16,6 @@ import json
 import time
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nemo_runspec.artifacts import digest
@@ -25,6 +24,7 @@ from nemo_runspec.stage import StageResult
 from nemotron.data_prep.blend import Row, blend_identity, load_blend, read_rows
 from nemotron.data_prep.chat import ChatEncoder, Message, read_messages
 from nemotron.data_prep.mixing import mix
+from nemotron.data_prep.paths import local_path
 from nemotron.data_prep.sft import TokenizerSettings, functions_by_split
 from nemotron.data_prep.tokenizer import load_tokenizer
 from nemotron.notes import note
@@ -32,6 +32,7 @@ from nemotron.settings import check_positive, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from nemo_runspec.stage import Stage
     from nemotron.data_prep.blend import Source
@@ -142,7 +143,7 @@ def expected_answer(row: Row) -> Record:
 def _read(stage: Stage, settings: Settings) -> tuple[Rows, str]:
     """Give the rows, and a text that changes when their source does."""
     if settings.blend is not None:
-        path = Path(settings.blend).expanduser()
+        path = local_path(settings.blend)
         sources = load_blend(path)
         return _from_blend(stage, settings, path, sources), blend_identity(path, sources)
     encoder = ChatEncoder(load_tokenizer(settings.tokenizer.path))
@@ -204,12 +205,22 @@ def _prompt_key(record: Record) -> str:
 
 def _record(row: Row, kind: str) -> Record:
     if kind == "any":
+        _refuse_unwritable(row)
         return dict(row.values)
     prompt = row.get("prompt")
     messages: list[Message] = (
         [{"role": "user", "content": prompt}] if isinstance(prompt, str) else read_messages(row, "prompt")
     )
     return {"prompt": messages, "expected": expected_answer(row)}
+
+
+def _refuse_unwritable(row: Row) -> None:
+    """Refuse what Parquet and Python's JSON know, and JSON does not: times, bytes, NaN."""
+    try:
+        json.dumps(dict(row.values), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        message = f"the record cannot be written as JSON: {error}"
+        raise row.error(message, "Give the value as text or as a finite number.") from error
 
 
 def _task(function: Function) -> Record:

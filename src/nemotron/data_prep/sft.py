@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemo_runspec.errors import ConfigError, DataError
@@ -16,6 +15,7 @@ from nemotron.data_prep.functions import Function, documented_functions
 from nemotron.data_prep.holdout import check_fraction, is_held_out
 from nemotron.data_prep.mixing import mix
 from nemotron.data_prep.packing import Sample, write_packed
+from nemotron.data_prep.paths import local_path
 from nemotron.data_prep.tokenizer import load_tokenizer
 from nemotron.notes import note
 from nemotron.settings import check_positive, read_settings
@@ -123,7 +123,7 @@ def _read(stage: Stage, settings: Settings) -> tuple[dict[str, list[Conversation
     if settings.blend is None:
         found, identity = functions_by_split(stage)
         return {split: [conversation(item) for item in found[split]] for split in ("train", "valid")}, identity
-    path = Path(settings.blend).expanduser()
+    path = local_path(settings.blend)
     sources = load_blend(path)
     sets = [_conversations(source, settings) for source in sources]
     splits = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from nemo_runspec.errors import DataError, Location
+from nemotron.data_prep.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -132,8 +134,8 @@ def load_tokenizer(path: str) -> TextTokenizer:
     Raises:
         DataError: There is none, or it names no token that ends a document.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    folder = local_path(path)
+    if not os.path.isdir(folder):  # noqa: PTH112 Path.is_dir raises where the path is too long
         folder = _download(path)
     file = folder / "tokenizer.json"
     if not file.is_file():

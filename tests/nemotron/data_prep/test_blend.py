@@ -83,6 +83,12 @@ def test_the_identity_follows_the_content(tmp_path: Path) -> None:
         ({"name": "mine", "path": "nothing.jsonl"}, r":5: the data file '.*nothing\.jsonl' does not exist"),
         ({"name": "mine", "path": "data.txt"}, "neither JSONL nor Parquet"),
         ({"name": "mine", "path": "empty"}, r"holds no \.jsonl"),
+        ({"name": "mine", "path": "data.jsonl", "weight": 10**400}, r":6: the weight of 'mine' is 1000.*\.\.\."),
+        ({"name": "mine", "path": "data.jsonl", "weight": float("nan")}, r"is nan"),
+        ({"name": "mine", "path": "~nouser/x"}, r":5: '~nouser/x' is no path that can be read"),
+        ({"name": "mine", "path": "x" * 5000}, r":5: 'x+\.\.\.' is no path that can be read: File name too long"),
+        ({"name": "mine", "path": "a\0"}, "is no path that can be read"),
+        ({"name": "m" * 101, "path": "data.jsonl"}, r"'m+\.\.\.' is no name"),
         ({"name": "mine", "path": "s3://bucket/data.jsonl"}, "remote path"),
     ],
 )
@@ -103,6 +109,8 @@ def test_a_mistake_in_an_entry(tmp_path: Path, entry: dict[str, object], said: s
         ("[]", "no list 'datasets'"),
         ('{"datasets": []}', "no list 'datasets'"),
         (r'{"datasets": [{"name": "a", "path": "\ud800"}]}', "half of a surrogate pair"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"datasets": [{"weight": ' + "9" * 5000 + "}]}", "too many digits"),
         ('{"datasets": [3]}', "is a number, not an object"),
         ('{"datasets": [],\n "train": }', ":2: the data blend is not JSON"),
     ],
@@ -143,6 +151,9 @@ def test_two_sets_of_one_name(tmp_path: Path) -> None:
         (['{"text": "\\ud83d\\ude00"}', r'{"t": [{"n": "\ud800 x"}]}'], r"data\.jsonl:2: .* half of a surrogate pair"),
         ([r'{"\uDFFF": 1}'], r"data\.jsonl:1: .* half of a surrogate pair"),
         (["\xed\xa0\x80"], r"data\.jsonl:1: the line is not JSON"),
+        (["{}", '{"text":' + "[" * 100_000 + "]" * 100_000 + "}"], r"data\.jsonl:2: .* nested more than 100 deep"),
+        (["{}", '{"text":' + "[" * 100 + "]" * 100 + "}"], r"data\.jsonl:2: .* nested more than 100 deep"),
+        (["{}", '{"n": ' + "9" * 5000 + "}"], r"data\.jsonl:2: the line holds a number of too many digits"),
         (["\xff"], r"data\.jsonl:1: the line is not JSON"),
     ],
 )
@@ -151,6 +162,44 @@ def test_a_line_that_is_no_record(tmp_path: Path, lines: list[str], said: str) -
     (source,) = load_blend(write_blend(tmp_path, {"name": "mine", "path": "data.jsonl"}))
     with pytest.raises(DataError, match=said):
         read_rows(source)
+
+
+def test_a_list_as_deep_as_allowed_and_a_long_one(tmp_path: Path) -> None:
+    write_lines(
+        tmp_path, '{"text": "a", "n":' + "[" * 99 + "]" * 99 + "}", '{"text": "b", "n": [' + "[]," * 500 + "1]}"
+    )
+    (source,) = load_blend(write_blend(tmp_path, {"name": "mine", "path": "data.jsonl"}))
+    assert [row.text("text") for row in read_rows(source)] == ["a", "b"]
+
+
+def test_a_folder_with_a_folder_that_looks_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "parts" / "x.jsonl").mkdir(parents=True)
+    path = write_blend(tmp_path, {"name": "mine", "path": "parts"})
+    with pytest.raises(DataError, match="holds no"):
+        load_blend(path)
+    file = write_lines(tmp_path / "parts", '{"text": "a"}')
+    assert load_blend(path)[0].files == (file,)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "gone.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
+    (source,) = load_blend(write_blend(tmp_path, {"name": "mine", "path": "parts"}))
+    with pytest.raises(DataError, match=r"gone\.jsonl: the data file cannot be read: No such file"):
+        read_rows(source)
+
+
+def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
+    text = pa.array([b"a", b"b", b"\xff\xfe"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": text}), tmp_path / "data.parquet")
+    (source,) = load_blend(write_blend(tmp_path, {"name": "mine", "path": "data.parquet"}))
+    with pytest.raises(DataError, match=r"data\.parquet: row 3: the record cannot be read: .*utf-8"):
+        read_rows(source)
+
+
+def test_a_blend_at_a_path_too_long(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        load_blend(tmp_path / ("x" * 5000))
 
 
 def test_a_record_without_the_field(tmp_path: Path) -> None:

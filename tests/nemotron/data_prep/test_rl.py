@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nemo_runspec.artifacts import ArtifactStore
@@ -153,6 +156,17 @@ def test_a_row_that_the_reward_cannot_check(tmp_path: Path, row: object, said: s
     with pytest.raises(DataError, match=rf"mine\.jsonl:2: .*{said}"):
         run(tmp_path, blend=blend(tmp_path, ROW, row, ROW))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_json_cannot_hold(tmp_path: Path) -> None:
+    path = blend(tmp_path, {"a": 1}, {"a": float("nan")}, {"a": 2})
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: the record cannot be written as JSON"):
+        run(tmp_path, blend=path, rows="any")
+    times = pa.table({"a": [datetime(2020, 1, 1, tzinfo=UTC)] * 3})
+    pq.write_table(times, tmp_path / "mine.parquet")
+    Path(path).write_text('{"datasets": [{"name": "mine", "path": "mine.parquet"}]}')
+    with pytest.raises(DataError, match=r"mine\.parquet: row 1: the record cannot be written as JSON: .*datetime"):
+        run(tmp_path, blend=path, rows="any")
 
 
 def test_too_few_rows(tmp_path: Path) -> None:
