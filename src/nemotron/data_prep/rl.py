@@ -241,5 +241,6 @@ def _fits(record: Record, encoder: ChatEncoder, settings: Settings, row: Row | N
 
 def _write(path: Path, rows: Iterable[Mapping[str, object]]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    # All but ASCII is escaped: there are characters that some readers take for the end of a line.
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)

@@ -115,6 +115,12 @@ def test_validation_has_its_part_of_each_set_by_the_seed(tmp_path: Path) -> None
     assert prompts(first, "val") != [f"b {number}" for number in range(4, 10)]
 
 
+def test_a_row_is_one_line_to_every_reader(tmp_path: Path) -> None:
+    manifest = run(tmp_path, blend=blend(tmp_path, *tasks("\u2028 \x85 \x0c \u00e9", 4)))
+    assert {prompt[:-2] for prompt in prompts(manifest, "train")} == {"\u2028 \x85 \x0c \u00e9"}
+    assert len(prompts(manifest, "train")) == 2
+
+
 def test_a_prompt_comes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     same = [{**ROW, "prompt": [{"role": "user", "content": "a 1"}]}]
     manifest = run(tmp_path, blend=blend(tmp_path, *tasks("a", 5), *tasks("a", 5), more=same * 3))
