@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nemo_runspec.errors import DataError, Location, guess
+from nemotron.data_prep.offsets import elements, line_of, members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,14 +125,17 @@ def load_blend(path: Path) -> tuple[Source, ...]:
     if not isinstance(datasets, list) or not datasets:
         message = "the data blend has no list 'datasets'"
         raise DataError(message, where=Location(path), remedy='Write {"datasets": [{"name": ..., "path": ...}]}.')
-    blend.refuse_unknown(document, ("datasets",))
-    sources = tuple(blend.source(entry) for entry in datasets)
-    names = [source.name for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            message = f"two data sets are called '{name}'"
-            raise blend.error(name, message, "Give each its own name.")
-    return sources
+    # Where a key comes twice, the parser takes the last.
+    keys = {key: (place, value) for key, place, value in members(text)}
+    blend.refuse_unknown({key: place for key, (place, _) in keys.items()}, ("datasets",))
+    sources: dict[str, Source] = {}
+    for entry, start in zip(datasets, elements(text, keys["datasets"][1]), strict=True):
+        source = blend.source(entry, start)
+        if source.name in sources:
+            message = f"two data sets are called '{source.name}'"
+            raise blend.error(start, message, "Give each its own name.")
+        sources[source.name] = source
+    return tuple(sources.values())
 
 
 def blend_identity(path: Path, sources: tuple[Source, ...]) -> str:
@@ -177,67 +181,68 @@ class _BlendFile:
     path: Path
     text: str
 
-    def error(self, token: object, message: str, remedy: str) -> DataError:
-        """Point at the first line that holds the token as a JSON value or key."""
-        needle = json.dumps(token, ensure_ascii=False)
-        lines = (number for number, line in enumerate(self.text.splitlines(), 1) if needle in line)
-        return DataError(message, where=Location(self.path, next(lines, None)), remedy=remedy)
+    def error(self, offset: int, message: str, remedy: str) -> DataError:
+        """Point at the line with this offset."""
+        return DataError(message, where=Location(self.path, line_of(self.text, offset)), remedy=remedy)
 
-    def refuse_unknown(self, table: Mapping[str, object], known: tuple[str, ...]) -> None:
-        for key in table:
+    def refuse_unknown(self, places: Mapping[str, int], known: tuple[str, ...]) -> None:
+        for key, place in places.items():
             if key not in known and not key.startswith("_"):
-                message = f"the data blend has an unknown key '{key}'"
-                raise self.error(key, message, guess(key, known, what="keys"))
+                message = f"the data blend has an unknown key '{_shorten(key)}'"
+                raise self.error(place, message, guess(key, known, what="keys"))
 
-    def source(self, entry: object) -> Source:
+    def source(self, entry: object, start: int) -> Source:
         if not isinstance(entry, dict):
             message = f"an entry of 'datasets' is {_kind(entry)}, not an object"
-            raise self.error(entry, message, 'Write {"name": ..., "path": ...}.')
-        self.refuse_unknown(entry, _KEYS)
+            raise self.error(start, message, 'Write {"name": ..., "path": ...}.')
+        places = {key: place for key, place, _ in members(self.text, start)}
+        self.refuse_unknown(places, _KEYS)
         values = {"weight": 1.0, "text_field": "text", "messages": "messages", **entry}
-        texts = {key: self._text(values, key) for key in ("name", "path", "text_field", "messages")}
+        texts = {
+            key: self._text(values, key, places.get(key, start)) for key in ("name", "path", "text_field", "messages")
+        }
         weight = _weight(values[_WEIGHT])
         if weight is None:
             message = f"the weight of '{texts['name']}' is {_shorten(repr(values[_WEIGHT]))}"
             remedy = "It must be a number above zero; leave the data set out instead."
-            raise self.error(_WEIGHT, message, remedy)
+            raise self.error(places[_WEIGHT], message, remedy)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", texts["name"]):
             message = f"'{_shorten(texts['name'])}' is no name"
-            raise self.error(texts["name"], message, "Use at most 100 letters, digits, '.', '_' and '-'.")
-        files = self._files(texts["path"])
+            raise self.error(places["name"], message, "Use at most 100 letters, digits, '.', '_' and '-'.")
+        files = self._files(texts["path"], places["path"])
         return Source(texts["name"], files, weight, texts["text_field"], texts["messages"])
 
-    def _text(self, values: Mapping[str, object], key: str) -> str:
+    def _text(self, values: Mapping[str, object], key: str, place: int) -> str:
         value = values.get(key)
         if isinstance(value, str) and value:
             return value
         message = f"the key '{key}' of a data set is {_kind(value)}" if key in values else f"a data set has no '{key}'"
-        raise self.error(key, message, f"Give '{key}' as text.")
+        raise self.error(place, message, f"Give '{key}' as text.")
 
-    def _files(self, written: str) -> tuple[Path, ...]:
+    def _files(self, written: str, place: int) -> tuple[Path, ...]:
         if "://" in written:
             message = f"'{written}' is a remote path, and this stage reads local files"
-            raise self.error(written, message, "Download it first, and name the folder.")
+            raise self.error(place, message, "Download it first, and name the folder.")
         known = (*_JSON_LINES, *_PARQUET)
         try:
             path = self.path.parent / Path(written).expanduser()
             path.stat()
         except FileNotFoundError as error:
             message = f"the data file '{path}' does not exist"
-            raise self.error(written, message, "Correct 'path'; it is relative to the data blend.") from error
+            raise self.error(place, message, "Correct 'path'; it is relative to the data blend.") from error
         except (OSError, RuntimeError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             message = f"'{_shorten(written)}' is no path that can be read: {reason}"
-            raise self.error(written, message, "Correct 'path'; it is relative to the data blend.") from error
+            raise self.error(place, message, "Correct 'path'; it is relative to the data blend.") from error
         if path.is_dir():
             files = tuple(sorted(item for item in path.iterdir() if item.suffix in known and not item.is_dir()))
             if not files:
                 message = f"the folder '{path}' holds no .jsonl, .json or .parquet file"
-                raise self.error(written, message, "Name a folder with data files.")
+                raise self.error(place, message, "Name a folder with data files.")
             return files
         if path.suffix not in known:
             message = f"'{path.name}' is neither JSONL nor Parquet"
-            raise self.error(written, message, "Name a .jsonl, .json or .parquet file.")
+            raise self.error(place, message, "Name a .jsonl, .json or .parquet file.")
         return (path,)
 
 

@@ -127,6 +127,35 @@ def test_a_blend_that_does_not_exist(tmp_path: Path) -> None:
         load_blend(tmp_path / "blend.json")
 
 
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ('"name": "b", "path": "data.jsonl", "weight": 0', r":3: the weight of 'b' is 0"),
+        ('"name": "b", "path": "gone.jsonl", "weight": 1', r":3: the data file '.*gone\.jsonl' does not exist"),
+        ('"name": "a", "path": "data.jsonl"', ":3: two data sets are called 'a'"),
+        ('"path": "data.jsonl"', ":3: a data set has no 'name'"),
+        ('"name": "b", "path": "data.jsonl", "weihgt": 1', ":3: the data blend has an unknown key 'weihgt'"),
+        ('"name": "b", "path": "data.jsonl",\n "messages": 1', ":4: the key 'messages' of a data set is a number"),
+        ('"name": "weight", "path": "data.jsonl",\n\n "\\u0077eight": -1', ":5: the weight of 'weight' is -1"),
+    ],
+)
+def test_the_line_of_a_mistake_is_that_of_its_data_set(tmp_path: Path, second: str, said: str) -> None:
+    write_lines(tmp_path, '{"text": "a"}')
+    first = '{"name": "a", "path": "data.jsonl", "weight": 1, "messages": "weihgt", "_note": ["weihgt", {}]}'
+    path = tmp_path / "blend.json"
+    path.write_text(f'{{"_weihgt": "datasets", "datasets": [\n{first},\n{{{second}}}]}}')
+    with pytest.raises(DataError, match=rf"blend\.json{said}"):
+        load_blend(path)
+
+
+def test_of_two_lists_the_last_counts(tmp_path: Path) -> None:
+    write_lines(tmp_path, '{"text": "a"}')
+    path = tmp_path / "blend.json"
+    path.write_text('{"datasets": [],\n"datasets": [\n{"name": "a", "path": "data.jsonl",\n"weight": 0}]}')
+    with pytest.raises(DataError, match=r"blend\.json:4: the weight"):
+        load_blend(path)
+
+
 def test_an_unknown_key_beside_the_data_sets(tmp_path: Path) -> None:
     write_lines(tmp_path, '{"text": "a"}')
     path = write_blend(tmp_path, {"name": "mine", "path": "data.jsonl"}, valid=[], _note="fine")
