@@ -18,14 +18,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from nemo_runspec.errors import DataError, Location
+from nemo_runspec.errors import DataError
 from nemotron.data_prep.packing import Sample
+from nemotron.data_prep.template import ChatTemplate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from nemotron.data_prep.blend import Row
     from nemotron.data_prep.tokenizer import TextTokenizer
@@ -45,19 +44,13 @@ class ChatEncoder:
         tokenizer: A tokenizer with a chat template.
 
     Raises:
-        DataError: It has none.
+        DataError: It has none, or one that is no Jinja.
     """
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         """Compile the template."""
-        if tokenizer.chat_template is None:
-            message = "the tokenizer has no chat template"
-            remedy = "Take the tokenizer of a chat model, or add chat_template.jinja to the folder."
-            raise DataError(message, where=Location(tokenizer.folder), remedy=remedy)
         self._tokenizer = tokenizer
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _refuse
-        self._template = environment.from_string(tokenizer.chat_template)
+        self._template = ChatTemplate(tokenizer)
         self._special = tokenizer.special_names()
         self._quoted = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
 
@@ -71,7 +64,7 @@ class ChatEncoder:
             DataError: The template refuses it, or does not render turn after turn.
         """
         safe = self._hide_quoted(messages)
-        whole = self._render(safe, generate=False)
+        whole = self._template.render(safe, generate=False)
         ids: list[int] = []
         trained: list[int] = []
         start = 0
@@ -81,7 +74,7 @@ class ChatEncoder:
                 # Templates put the results of several calls into one turn, which ends after the last of them.
                 continue
             generate = following == "assistant" and message["role"] != "assistant"
-            rendered = self._render(safe[: index + 1], generate=generate)
+            rendered = self._template.render(safe[: index + 1], generate=generate)
             if not whole.startswith(rendered):
                 text = "the chat template does not render this conversation turn after turn"
                 remedy = "Take a template whose text for a turn does not depend on later turns, nor on <think> in one."
@@ -99,14 +92,16 @@ class ChatEncoder:
         Args:
             messages: Its turns.
         """
-        return self._encode_piece(self._render(self._hide_quoted(messages), generate=True))
+        return self._encode_piece(self._template.render(self._hide_quoted(messages), generate=True))
 
     def _hide_quoted(self, messages: Sequence[Message]) -> list[Message]:
         """Put stand-ins for the special tokens' names that messages quote; refuse where the template looks for them."""
         hidden = [{**message, "content": self._quoted.sub(self._stand_in, message["content"])} for message in messages]
         if hidden != list(messages):
-            shown = _STAND_IN.sub(lambda found: self._special[int(found[1])], self._render(hidden, generate=False))
-            if shown != self._render(messages, generate=False):
+            shown = _STAND_IN.sub(
+                lambda found: self._special[int(found[1])], self._template.render(hidden, generate=False)
+            )
+            if shown != self._template.render(messages, generate=False):
                 names = sorted({name for message in messages for name in self._quoted.findall(message["content"])})
                 text = f"the chat template changes a message because of {', '.join(names)} in it"
                 raise DataError(text, remedy="Take it out of the message; reasoning is not supported.")
@@ -114,15 +109,6 @@ class ChatEncoder:
 
     def _stand_in(self, found: re.Match[str]) -> str:
         return f"{_OPEN}{self._special.index(found[0])}{_CLOSE}"
-
-    def _render(self, messages: Sequence[Mapping[str, str]], *, generate: bool) -> str:
-        try:
-            return self._template.render(
-                messages=messages, add_generation_prompt=generate, tools=None, enable_thinking=False
-            )
-        except TemplateError as error:
-            message = f"the chat template refuses the conversation: {error}"
-            raise DataError(message, remedy="Correct the order and the roles of its turns.") from error
 
     def _encode_piece(self, piece: str) -> list[int]:
         ids: list[int] = []
@@ -170,7 +156,3 @@ def _read_turn(row: Row, number: int, turn: Any) -> Message:  # noqa: ANN401 wha
         message = f"message {number} has the key '{others[0]}', which is not supported"
         raise row.error(message, "Leave it out, or put it into 'content' as the template would write it.")
     return {"role": str(role), "content": content}
-
-
-def _refuse(message: str) -> str:
-    raise TemplateError(message)

@@ -16,7 +16,7 @@ from nemo_runspec.errors import DataError, Location
 from nemotron.data_prep.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -47,12 +47,14 @@ class TextTokenizer:
         backend: The tokenizer itself.
         end_of_text: Id of the token that ends a document.
         chat_template: Jinja text that renders a conversation, or None where the folder has none.
+        named_tokens: The special tokens that the folder gives a name, such as `bos_token`.
     """
 
     folder: Path
     backend: Tokenizer
     end_of_text: int
     chat_template: str | None
+    named_tokens: Mapping[str, str]
 
     @property
     def vocabulary(self) -> int:
@@ -143,13 +145,19 @@ def load_tokenizer(path: str) -> TextTokenizer:
         raise DataError(message, where=Location(folder), remedy="Correct the config entry 'tokenizer.path'.")
     settings = _read_settings(folder / "tokenizer_config.json")
     backend = Tokenizer.from_file(str(file))
-    eos = settings.get("eos_token")
-    eos_text = eos.get("content") if isinstance(eos, dict) else eos
-    end_of_text = backend.token_to_id(eos_text) if isinstance(eos_text, str) else None
+    named = _named_tokens(settings)
+    end_of_text = backend.token_to_id(named["eos_token"]) if "eos_token" in named else None
     if end_of_text is None:
         message = "the tokenizer names no 'eos_token' of its vocabulary"
         raise DataError(message, where=Location(folder / "tokenizer_config.json"), remedy="Add 'eos_token'.")
-    return TextTokenizer(folder, backend, end_of_text, _chat_template(folder, settings))
+    return TextTokenizer(folder, backend, end_of_text, _chat_template(folder, settings), named)
+
+
+def _named_tokens(settings: dict[str, Any]) -> dict[str, str]:
+    values = {key: value for key, value in settings.items() if key.endswith("_token")}
+    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in values.items()}
+    # `add_bos_token` and the like are switches.
+    return {key: text for key, text in texts.items() if isinstance(text, str)}
 
 
 def _chat_template(folder: Path, settings: dict[str, Any]) -> str | None:

@@ -126,20 +126,9 @@ def test_reasoning_inside_a_content_is_refused(tokenizer: TextTokenizer) -> None
         ChatEncoder(plain).encode(talk)
 
 
-def test_a_tokenizer_without_a_template(tokenizer: TextTokenizer) -> None:
-    with pytest.raises(DataError, match="no chat template"):
-        ChatEncoder(replace(tokenizer, chat_template=None))
-
-
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        ("{{ raise_exception('system turns are not allowed') }}", "system turns are not allowed"),
-        ("{% for m in messages %}{{ loop.length }}{{ m.content }}{% endfor %}", "turn after turn"),
-    ],
-)
-def test_a_template_that_does_not_fit(tokenizer: TextTokenizer, template: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_a_template_that_does_not_fit(tokenizer: TextTokenizer) -> None:
+    template = "{% for m in messages %}{{ loop.length }}{{ m.content }}{% endfor %}"
+    with pytest.raises(DataError, match="turn after turn"):
         ChatEncoder(replace(tokenizer, chat_template=template)).encode(TALK)
 
 
