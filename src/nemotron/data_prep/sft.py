@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nemo_runspec.errors import ConfigError, DataError
 from nemo_runspec.stage import StageResult
-from nemotron.data_prep.blend import Source, blend_identity, load_blend, read_rows
+from nemotron.data_prep.blend import Row, Source, blend_identity, load_blend, read_rows
 from nemotron.data_prep.chat import ChatEncoder, Message, read_messages
 from nemotron.data_prep.corpus import Split, corpus_identity, split_of, standard_library
 from nemotron.data_prep.functions import Function, documented_functions
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nemo_runspec.stage import Stage
 
 Conversation = list[Message]
+# With the record it was found in, if it was.
+Found = tuple[Conversation, Row | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,11 @@ def prepare(stage: Stage) -> None:
     stage.publish(run_dir, path=data, type="sft-data", metadata=metadata, result=result)
 
 
-def _read(stage: Stage, settings: Settings) -> tuple[dict[str, list[Conversation]], str]:
+def _read(stage: Stage, settings: Settings) -> tuple[dict[str, list[Found]], str]:
     """Read all conversations; also give a text that changes when they do."""
     if settings.blend is None:
         found, identity = functions_by_split(stage)
-        return {split: [conversation(item) for item in found[split]] for split in ("train", "valid")}, identity
+        return {split: [(conversation(item), None) for item in found[split]] for split in ("train", "valid")}, identity
     path = local_path(settings.blend)
     sources = load_blend(path)
     sets = [_conversations(source, settings) for source in sources]
@@ -133,30 +135,30 @@ def _read(stage: Stage, settings: Settings) -> tuple[dict[str, list[Conversation
     return splits, blend_identity(path, sources)
 
 
-def _conversations(source: Source, settings: Settings) -> tuple[list[Conversation], list[Conversation]]:
-    train: list[Conversation] = []
-    valid: list[Conversation] = []
+def _conversations(source: Source, settings: Settings) -> tuple[list[Found], list[Found]]:
+    train: list[Found] = []
+    valid: list[Found] = []
     for row in read_rows(source):
         messages = read_messages(row, source.messages)
         if not any(message["role"] == "assistant" for message in messages):
             text = f"the conversation in '{source.messages}' has no assistant's turn, so there is nothing to learn"
             raise row.error(text, 'Add {"role": "assistant", "content": "..."}.')
         held_out = is_held_out(str(messages), settings.valid_fraction, settings.seed)
-        (valid if held_out else train).append(messages)
+        (valid if held_out else train).append((messages, row))
     # A set of a few conversations may be held out as a whole; there has to be something to learn.
     return (train, valid) if train else (valid, [])
 
 
 def _encode(
-    stage: Stage, encoder: ChatEncoder, splits: dict[str, list[Conversation]], longest: int
+    stage: Stage, encoder: ChatEncoder, splits: dict[str, list[Found]], longest: int
 ) -> tuple[dict[str, list[Sample]], int]:
     """Encode the conversations of each split; also say how many were too long and so left out."""
     progress = stage.progress(sum(len(conversations) for conversations in splits.values()), unit="conversation")
     encoded: dict[str, list[Sample]] = {split: [] for split in splits}
     done = tokens = left_out = 0
     for split, conversations in splits.items():
-        for messages in conversations:
-            sample = encoder.encode(messages)
+        for messages, row in conversations:
+            sample = _encode_one(encoder, messages, row)
             done += 1
             if len(sample.ids) > longest:
                 left_out += 1
@@ -170,3 +172,12 @@ def _encode(
     if left_out:
         note(stage, f"left out {left_out} conversations of more than {longest} tokens (max_tokens)")
     return encoded, left_out
+
+
+def _encode_one(encoder: ChatEncoder, messages: Conversation, row: Row | None) -> Sample:
+    try:
+        return encoder.encode(messages)
+    except DataError as error:
+        if row is None:
+            raise
+        raise row.error(error.message, error.remedy or "Correct this record.") from error

@@ -11,7 +11,7 @@ from nemo_runspec.errors import ConfigError, DataError
 from nemotron.data_prep import sft
 from nemotron.data_prep.corpus import Document, split_of
 from nemotron.data_prep.packing import read_packed
-from nemotron.data_prep.tokenizer import load_tokenizer
+from nemotron.data_prep.tokenizer import CHAT_TEMPLATE, load_tokenizer
 from tests.nemotron.data_prep.small import small_tokenizer
 from tests.nemotron.stages import stage
 
@@ -134,6 +134,15 @@ def test_a_record_that_is_no_conversation(tmp_path: Path, row: str, said: str) -
     with pytest.raises(DataError, match=said):
         run(tmp_path, blend=blend(tmp_path, talk("a"), row))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_conversation_that_the_template_refuses_is_named(tmp_path: Path) -> None:
+    folder = small_tokenizer(tmp_path / "strict").folder
+    refuse = "{% if 'bad' in messages[0].content %}{{ raise_exception('no') }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(refuse + CHAT_TEMPLATE)
+    path = blend(tmp_path, talk("good"), talk("bad"))
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: the chat template refuses the conversation: no"):
+        run(tmp_path, blend=path, tokenizer={"path": str(folder)}, valid_fraction=0.0)
 
 
 def test_there_is_always_something_to_train_on(tmp_path: Path) -> None:
