@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +28,19 @@ RECIPE = Path(nemotron.__file__).parent / "recipes" / "nano3"
 
 class RunDirAskedForError(Exception):
     """Ends a stage before it does any work."""
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Every identity that a stage asks a folder for; asking ends it."""
+    identities: list[tuple[str, ...]] = []
+
+    def run_dir(_stage: Stage, *parts: str) -> NoReturn:
+        identities.append(parts)
+        raise RunDirAskedForError
+
+    monkeypatch.setattr(Stage, "run_dir", run_dir)
+    return identities
 
 
 def model(folder: Path) -> Path:
@@ -98,20 +112,14 @@ def test_an_unreadable_input_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )
 def test_each_input_of_a_stage_belongs_to_what_its_run_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Stage], None], name: str, inputs: list[str]
+    tmp_path: Path, seen: list[tuple[str, ...]], work: Callable[[Stage], None], name: str, inputs: list[str]
 ) -> None:
-    seen: list[tuple[str, ...]] = []
-
-    def run_dir(_stage: Stage, *parts: str) -> NoReturn:
-        seen.append(parts)
-        raise RunDirAskedForError
-
-    monkeypatch.setattr(Stage, "run_dir", run_dir)
     config: dict[str, Any] = yaml.safe_load((RECIPE / name / "config" / "tiny.yaml").read_text())
     for key in ("run", "artifact", "output_dir"):
         del config[key]
     for key in inputs:
         folder = str(model(tmp_path / key))
+        Path(folder, "blend.json").write_text('{"train": null, "valid": null, "test": null}')
         table, _, entry = key.partition(".")
         config[table][entry or "path"] = folder
     for key in ("nothing", *inputs):
@@ -120,3 +128,17 @@ def test_each_input_of_a_stage_belongs_to_what_its_run_is(
         with pytest.raises(RunDirAskedForError):
             work(stage(tmp_path, **config))
     assert len(set(seen)) == 1 + len(inputs)
+
+
+def test_token_files_outside_the_folder_of_their_blend_count_too(tmp_path: Path, seen: list[tuple[str, ...]]) -> None:
+    config: dict[str, Any] = yaml.safe_load((RECIPE / "pretrain" / "config" / "tiny.yaml").read_text())
+    for key in ("run", "artifact", "output_dir"):
+        del config[key]
+    config["data"]["path"] = str(model(tmp_path / "data"))
+    blend = {"train": ["1.0", str(tmp_path / "elsewhere")], "valid": None, "test": None}
+    (tmp_path / "data" / "blend.json").write_text(json.dumps(blend))
+    for content in ("one", "two"):
+        (tmp_path / "elsewhere.bin").write_text(content)
+        with pytest.raises(RunDirAskedForError):
+            pretrain(stage(tmp_path, **config))
+    assert seen[0] != seen[1]

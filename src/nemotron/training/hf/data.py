@@ -48,14 +48,30 @@ def read_blend(path: Path, split: str) -> list[Stream]:
     Raises:
         DataError: The blend or a file it names is missing or damaged.
     """
+    return [Stream(read_pair(Path(prefix))[0], weight) for weight, prefix in _blend_entries(path, split)]
+
+
+def blend_files(path: Path) -> list[str]:
+    """Give the token files that a blend names; they need not be in its folder.
+
+    Args:
+        path: As for `read_blend`.
+
+    Raises:
+        DataError: The blend is missing or damaged.
+    """
+    prefixes = [prefix for split in ("train", "valid") for _, prefix in _blend_entries(path, split)]
+    return [prefix + ending for prefix in prefixes for ending in (".bin", ".idx")]
+
+
+def _blend_entries(path: Path, split: str) -> list[tuple[float, str]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))[split] or []
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         message = f"this is not the blend of a data preparation: {error}"
         remedy = "Run `nemotron nano3 data prep pretrain`, or correct the config entry 'data.path'."
         raise DataError(message, where=Location(path), remedy=remedy) from error
-    pairs = zip(entries[::2], entries[1::2], strict=True)
-    return [Stream(read_pair(Path(prefix))[0], float(weight)) for weight, prefix in pairs]
+    return [(float(weight), prefix) for weight, prefix in zip(entries[::2], entries[1::2], strict=True)]
 
 
 class Windows(Dataset[Example]):

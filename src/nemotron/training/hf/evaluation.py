@@ -15,6 +15,7 @@ from nemo_runspec.errors import ConfigError, DataError, guess
 from nemo_runspec.stage import StageResult
 from nemotron.notes import note
 from nemotron.settings import check_positive, read_settings
+from nemotron.training.hf.data import blend_files
 from nemotron.training.hf.identity import inputs_identity
 from nemotron.training.hf.language import mean_loss, valid_conversations, valid_windows
 from nemotron.training.hf.model import load_chat_tokenizer, load_for_evaluation, prepare_process
@@ -155,6 +156,8 @@ def evaluate(stage: Stage) -> None:
             message = f"'compare' names the model '{name}', which is not among 'models'"
             raise ConfigError(message, remedy=guess(name, settings.models, what="models"))
     data = [part.path for part in (settings.text, settings.conversations, settings.prompts) if part is not None]
+    if settings.text is not None:
+        data += blend_files(Path(settings.text.path) / "blend.json")
     run_dir = stage.run_dir(inputs_identity(*settings.models.values(), *data))
     if manifest := stage.finished(run_dir):
         stage.reuse(manifest)

@@ -20,6 +20,7 @@ from nemotron.training.hf.data import (
     IGNORED,
     Conversations,
     Windows,
+    blend_files,
     collate,
     conversation_example,
     read_blend,
@@ -101,7 +102,8 @@ class LanguageTrainer(ResumesExactly, Trainer):
 def pretrain(stage: Stage) -> None:
     """Run pretraining; see `nemotron.training.hf.pretrain`."""
     settings = read_settings(stage.config, PretrainSettings)
-    run_dir = stage.run_dir(f"{stage.world_size} processes", inputs_identity(settings.data.path))
+    inputs = inputs_identity(settings.data.path, *blend_files(Path(settings.data.path) / "blend.json"))
+    run_dir = stage.run_dir(f"{stage.world_size} processes", inputs)
     if manifest := stage.finished(run_dir):
         stage.reuse(manifest)
         return
