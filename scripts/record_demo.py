@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "pipe.svg"
 COMMAND = ("nemotron", "nano3", "pipe", "-c", "tiny")
-WIDTH = 120
+WIDTH = 128
 # The line with which a stage begins: "1/7  data prep pretrain -----"; the table at the end begins with "done".
 STAGE = re.compile(r"(?:\d+/\d+  (?P<name>\S.*)|done) ─+$")
 # How many lines are shown from a stage's beginning and from its end: of most, the first step and the last.
 SHOWN = (4, 3)
-SHOWN_OF = {"data prep": (1, 2), "eval": (1, 5)}
+SHOWN_OF = {"data prep": (1, 2), "eval": (1, 10)}
 # Rich loads its font from the web, which a picture in a page may not do; a reader has some font of fixed width.
 WEB_FONT = re.compile(r"@font-face \{.*?\}\s*|Fira Code, ", re.DOTALL)
 
