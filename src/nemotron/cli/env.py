@@ -60,7 +60,8 @@ def check_command() -> None:
     if file.path is None:
         message = "there is no env.toml here or above"
         raise ProfileError(message, remedy="Copy env.toml.example to env.toml, or name a file in NEMOTRON_ENV_FILE.")
-    typer.echo(f"{file.path}: {len(file.profiles)} profiles, no problems")
+    count = len(file.profiles)
+    typer.echo(f"{file.path}: {count} profile{'' if count == 1 else 's'}, no problems")
 
 
 def _executor(name: str) -> str:

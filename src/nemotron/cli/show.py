@@ -62,6 +62,10 @@ def _print_job(job: Job) -> None:
     _heading("environment", "added to yours")
     for name, entry in description["env"].items():
         typer.echo(f"{INDENT}{name}={entry['value']}{_remark(entry['origin'])}")
+    if job.inputs:
+        _heading("artifacts", f"from {description['artifacts']['root']}")
+        for key, reference in job.inputs.items():
+            typer.echo(f"{INDENT}{key}: {reference}")
     problems = (*job.missing.values(), *job.obstacles)
     if problems:
         _heading("not yet", "what the job would stop at")
