@@ -47,15 +47,17 @@ class Override:
         key: Dotted path of the entry.
         value: The text after the `=`, not yet read as YAML.
         add: True for `++`, which may make a new entry.
+        stage: In a pipeline, the first part of what was typed, with its dot: `pretrain.`.
     """
 
     key: str
     value: str
     add: bool = False
+    stage: str = ""
 
     def __str__(self) -> str:
         """Give the text as it was typed."""
-        return f"{'++' if self.add else ''}{self.key}={self.value}"
+        return f"{'++' if self.add else ''}{self.stage}{self.key}={self.value}"
 
 
 @dataclass(frozen=True, slots=True)

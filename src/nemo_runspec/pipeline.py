@@ -129,5 +129,5 @@ def _request_for(step: Step, request: RecipeConfig) -> RecipeConfig:
         if prefix == SHARED_PREFIX:
             own.append(override)
         elif prefix == step.prefix:
-            own.append(Override(rest, override.value, add=override.add))
+            own.append(Override(rest, override.value, add=override.add, stage=f"{prefix}."))
     return replace(request, overrides=tuple(own))

@@ -80,6 +80,13 @@ def test_overrides_go_to_the_step_they_name(steps: list[Step]) -> None:
     assert [job.run["env"]["nproc_per_node"] for job in checked.jobs] == [2, 2]
 
 
+def test_a_mistake_in_an_override_is_told_as_it_was_typed(steps: list[Step]) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan(steps, _request("two.lats=1"))
+    assert "override 'two.lats=1'" in str(error.value)
+    assert "++two.lats=1" in str(error.value)
+
+
 @pytest.mark.parametrize("override", ["tow.last=1", "last=1", "two=1"])
 def test_an_override_for_no_step_is_refused(steps: list[Step], override: str) -> None:
     with pytest.raises(ConfigError, match="belongs to no stage") as error:

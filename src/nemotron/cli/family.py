@@ -63,7 +63,7 @@ class Family:
     def _group(self, groups: dict[tuple[str, ...], RecipeTyper], path: tuple[str, ...]) -> RecipeTyper:
         if path not in groups:
             parent = self._group(groups, path[:-1])
-            groups[path] = RecipeTyper(help=" ".join((self.title, *path)))
+            groups[path] = RecipeTyper(help=f"{' '.join(path).capitalize()} for {self.title}.")
             parent.add_typer(groups[path], name=path[-1])
         return groups[path]
 
