@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.guardrails.checkout import SRC, imported_modules, module_name, sources
 
 # The parts of nemo_runspec from the ground up. A part may import itself and what stands in an earlier row, never its
-# own row's neighbours: the sentence of DESIGN.md section 2, with the small helpers put in their places.
+# own row's neighbours: a spec and a profile, through config, become a job; an executor says where; submit goes.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("redaction", "errors", "job_folder", "versions"),
     ("torchrun", "yaml_text"),

@@ -1,4 +1,4 @@
-"""Names that users import stay importable (DESIGN.md section 4)."""
+"""Names that users import stay importable."""
 
 from __future__ import annotations
 
