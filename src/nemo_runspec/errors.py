@@ -119,6 +119,47 @@ class ArtifactNotFoundError(ArtifactError):
     """No artifact of this name and version is in the store."""
 
 
+class PayloadError(NemotronError):
+    """What should travel with a job cannot: too large, unreadable, or not committed."""
+
+    title = "payload error"
+
+
+class PlatformError(NemotronError):
+    """A cloud platform refused something, or could not be asked.
+
+    Args:
+        message: What was asked, of which platform, and its answer.
+        status: The HTTP status, or None where there was no answer.
+        remedy: What to do next.
+    """
+
+    title = "platform error"
+
+    def __init__(self, message: str, *, status: int | None = None, remedy: str | None = None) -> None:
+        """Keep the status for those who decide by it."""
+        super().__init__(message, remedy=remedy)
+        self.status = status
+
+
+class DeniedError(PlatformError):
+    """The platform does not accept the credential (401), or does not permit this with it (403)."""
+
+
+class RefusedError(PlatformError):
+    """The platform does not accept what was asked (any other 4xx)."""
+
+
+class GoneError(PlatformError):
+    """The platform does not know what was asked about (404)."""
+
+
+class UnreachableError(PlatformError):
+    """No usable answer within the deadline: timeouts, resets, 429 or 5xx all the time. It says nothing about a job."""
+
+    exit_code = 1
+
+
 class JobFailedError(NemotronError):
     """A job ran and ended with a non-zero status.
 

@@ -1,0 +1,1 @@
+"""What each place allows, and how it is talked to."""
