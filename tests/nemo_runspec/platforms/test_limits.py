@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from nemo_runspec.platforms.limits import (
+    KERNEL_STRING_BYTES,
+    LIMITS,
+    Limits,
+    argv_problems,
+    exec_size,
+    folder,
+    mount_problems,
+    name_problems,
+    on_a_mount,
+    value_problems,
+    variable_problems,
+)
+
+LEPTON, RUNAI = LIMITS["lepton"], LIMITS["dgxcloud"]
+
+
+def test_the_numbers() -> None:
+    assert (LEPTON.value_bytes, LEPTON.value_cap, LEPTON.argument_bytes, LEPTON.name_length) == (
+        98304,
+        131071,
+        None,
+        36,
+    )
+    assert (RUNAI.value_bytes, RUNAI.value_cap, RUNAI.argument_bytes, RUNAI.name_length) == (9000, 10000, 10000, 35)
+    for limits in LIMITS.values():
+        assert limits.exec_bytes == 2 * 2**20 - 128 * 2**10
+        assert limits.object_bytes == 1.5 * 2**20
+
+
+def test_every_note_is_about_a_field() -> None:
+    for limits in LIMITS.values():
+        assert limits.notes
+        assert [name for name in limits.notes if not hasattr(limits, name)] == []
+
+
+@pytest.mark.parametrize("name", ["a", "a-b", "nano3-sft-abc123", "a" * 35])
+def test_names_that_both_take(name: str) -> None:
+    assert name_problems(name, LEPTON) == name_problems(name, RUNAI) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "is none for Lepton"),
+        ("-a", "is none for Lepton"),
+        ("1a", "is none for Lepton"),
+        ("a-", "is none for Lepton"),
+        ("A", "is none for Lepton"),
+        ("a_b", "is none for Lepton"),
+        ("a\n", "is none for Lepton"),
+        ("a" * 37, "has 37 characters; Lepton takes 36"),
+        ("made-by-lepton", "must not end with 'by-lepton'"),
+    ],
+)
+def test_names_that_lepton_refuses(name: str, says: str) -> None:
+    (problem,) = name_problems(name, LEPTON)
+    assert says in problem
+
+
+def test_all_that_is_wrong_with_a_name_is_told() -> None:
+    assert len(name_problems("A" * 40 + "by-lepton", LEPTON)) == 3
+
+
+@pytest.mark.parametrize("name", ["A", "a.b-c_D", "_", "http_proxy", ".x", "LEPTON_TOKEN"])
+def test_variables_that_are_taken(name: str) -> None:
+    assert variable_problems([name], LEPTON) == variable_problems([name], RUNAI) == []
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A B", "A=B", "A\n", "Ä"])
+def test_variables_that_are_not(name: str) -> None:
+    for limits in (LEPTON, RUNAI):
+        (problem,) = variable_problems([name], limits)
+        assert "has no name that" in problem
+
+
+def test_the_platforms_own_variables_are_refused() -> None:
+    (problem,) = variable_problems(["LEPTON_WORKSPACE_ID"], LEPTON)
+    assert problem == "the variable 'LEPTON_WORKSPACE_ID' is Lepton's own and cannot be set"
+    assert variable_problems(["LEPTON_WORKSPACE_ID"], RUNAI) == []
+
+
+def test_a_variable_set_twice_is_told_once() -> None:
+    assert variable_problems(["A", "B", "A", "A"], RUNAI) == ["the variable 'A' is set 3 times"]
+
+
+@pytest.mark.parametrize(("limits", "longest"), [(LEPTON, 131_071 - len("NAME=")), (RUNAI, 10_000)])
+def test_values_up_to_the_limit_are_taken(limits: Limits, longest: int) -> None:
+    assert value_problems([("NAME", "x" * longest)], limits) == []
+    (problem,) = value_problems([("NAME", "x" * (longest + 1))], limits)
+    assert f"has {longest + 1:,} bytes; {limits.label} takes {longest:,}" in problem
+
+
+def test_values_are_counted_in_bytes_and_not_shown() -> None:
+    (problem,) = value_problems([("NAME", "ä" * 5_001)], RUNAI)
+    assert "10,002 bytes" in problem
+    assert "ä" not in problem
+
+
+def test_nul_is_refused_everywhere() -> None:
+    assert len(value_problems([("A", "x\0y")], LEPTON)) == 1
+    assert len(argv_problems(["a", "x\0y"], LEPTON)) == 1
+
+
+@pytest.mark.parametrize("argv", [[], [""]])
+def test_no_command_is_refused(argv: list[str]) -> None:
+    assert argv_problems(argv, LEPTON) == ["there is no command to run"]
+
+
+def test_the_kernels_limit_on_one_word_is_the_real_one() -> None:
+    assert argv_problems(["x", "y" * KERNEL_STRING_BYTES], LEPTON) == []
+    subprocess.run([sys.executable, "-Sc", "", "y" * KERNEL_STRING_BYTES], check=True, timeout=30)
+    assert len(argv_problems(["x", "y" * (KERNEL_STRING_BYTES + 1)], LEPTON)) == 1
+    if os.sysconf("SC_PAGE_SIZE") == 4096:  # larger pages take more
+        with pytest.raises(OSError, match="Argument list too long"):
+            subprocess.run([sys.executable, "-Sc", "", "y" * (KERNEL_STRING_BYTES + 1)], check=True, timeout=30)
+
+
+def test_the_size_of_a_command_and_its_environment() -> None:
+    assert exec_size([], []) == 0
+    assert exec_size(["ab"], []) == 3 + 8
+    assert exec_size(["ab"], [("N", "ä")]) == 3 + 8 + len(b"N=\xc3\xa4") + 1 + 8
+
+
+@pytest.mark.parametrize("path", ["/opt", "/opt/", "//opt", "/opt/.", "/opt/x/..", "/", "/proc/sys"])
+def test_reserved_mounts_are_refused_however_they_are_spelled(path: str) -> None:
+    (problem,) = mount_problems([path], LEPTON)
+    assert "Lepton keeps it for itself" in problem
+
+
+@pytest.mark.parametrize("path", ["/opt/data", "/mnt", "/workspace", "/optional"])
+def test_other_mounts_are_taken(path: str) -> None:
+    assert mount_problems([path], LEPTON) == mount_problems([path], RUNAI) == []
+
+
+def test_relative_and_double_mounts_are_refused() -> None:
+    assert mount_problems(["mnt", "/a", "/a/"], RUNAI) == [
+        "the mount path 'mnt' is not absolute",
+        "2 volumes are mounted on '/a'",
+    ]
+
+
+def test_one_spelling_of_a_folder() -> None:
+    assert [folder(path) for path in ("/", "//", "/a/", "//a//b/./c/..")] == ["/", "/", "/a", "/a/b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "mounts", "on"),
+    [
+        ("/mnt/a/b", ["/mnt/a"], True),
+        ("/mnt/a", ["/mnt/a/"], True),
+        ("/mnt/ab", ["/mnt/a"], False),
+        ("/mnt/a/../b", ["/mnt/a"], False),
+        ("/x", [], False),
+        ("/x", ["/y", "/"], True),
+    ],
+)
+def test_whether_a_folder_is_on_a_mount(path: str, mounts: list[str], on: bool) -> None:  # noqa: FBT001 - a table's column
+    assert on_a_mount(path, mounts) is on
