@@ -1,0 +1,56 @@
+"""`launch.sh`: what each pod of a cloud job runs, as one text for a dry-run and for the job."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+POD_JOB_DIR: Final = "/nemo_run"
+"""Where a pod's command sees the files of its job; nemo-run's name for it."""
+
+WORKING_DIRECTORY: Final = f"{POD_JOB_DIR}/code"
+"""Where a pod's command runs; nemo-run's choice too."""
+
+LAUNCH_SCRIPT: Final = "launch.sh"
+"""The script's name among the job's files."""
+
+LAUNCH_COMMAND: Final = ("bash", f"{POD_JOB_DIR}/{LAUNCH_SCRIPT}")
+"""What each pod runs when the job's files are there."""
+
+_FAILED: Final = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
+
+
+def launch_script(
+    command: str,
+    *,
+    pip_extras: Iterable[str] = (),
+    pre_launch_commands: Iterable[str] = (),
+    startup_commands: Iterable[str] = (),
+    clone_lines: Iterable[str] = (),
+    folders: Iterable[str] = (),
+) -> str:
+    """Give the text of the launch script. A step that fails ends the job, and says which one it was.
+
+    Args:
+        command: One command with its arguments, quoted for a shell, such as `shlex.join` gives it. `$NAME` in it is
+            the pod's variable. The script becomes that command, so that signals reach it and its exit code is the
+            pod's.
+        pip_extras: Requirements to install first.
+        pre_launch_commands: Shell commands to run before the startup commands.
+        startup_commands: Shell commands to run before the command.
+        clone_lines: Shell lines that fetch git repositories, before everything else.
+        folders: Folders below `/nemo_run` that the command expects.
+    """
+    extras = [shlex.quote(extra) for extra in pip_extras]
+    steps = [f"mkdir -p {shlex.quote(f'{POD_JOB_DIR}/{folder}')}" for folder in folders]
+    steps += clone_lines
+    if extras:
+        steps.append(f"python -m pip install --quiet --no-input {' '.join(extras)}")
+    steps += [*pre_launch_commands, *startup_commands]
+    lines = ["#!/usr/bin/env bash", "set -e", f"cd {WORKING_DIRECTORY}"]
+    if steps:
+        lines += [_FAILED, *steps, "trap - ERR"]
+    return "\n".join([*lines, f"exec {command}", ""])

@@ -1,0 +1,179 @@
+"""From a cloud job to the platform's request: pure, the same for a dry-run, a rehearsal and a submission.
+
+Nothing of nemo-run is imported here, because a dry-run of the command line goes through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from nemo_runspec.data_mover import check_budget, plan_for
+from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, LAUNCH_SCRIPT
+from nemo_runspec.platforms import lepton, runai
+from nemo_runspec.platforms.limits import LIMITS
+from nemo_runspec.platforms.workload import NAME, Request, Workload, canonical
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nemo_runspec.data_mover import Plan
+    from nemo_runspec.platforms.lepton import LeptonSettings
+    from nemo_runspec.platforms.runai import RunaiSettings
+
+JobFiles = Mapping[str, tuple[bytes, bool]]
+"""Path below `/nemo_run` -> content, and whether it is executable."""
+
+_NO_FILES: Final[JobFiles] = MappingProxyType({})
+_NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What travels beside the job's own files.
+
+    Args:
+        script_path: The recipe's script on this machine; it says which recipe family travels.
+        repo_root: The checkout whose `src/` travels; the installed package's without it.
+        exclude: Globs of what is left out.
+    """
+
+    script_path: str | Path | None = None
+    repo_root: str | Path | None = None
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudJob:
+    """A job on a cloud platform, as values, before anything is packed.
+
+    Args:
+        settings: How the platform is to place it; its type says which platform.
+        image: Container image.
+        nodes: Number of pods.
+        gpus_per_node: GPUs of each pod; 0 for none.
+        retries: How often the platform may start a failed pod again.
+        home: `nemo_run_dir` or `pvc_nemo_run_dir`: the folder of a volume that keeps jobs and sources.
+        launch: The text of the launch script, as `launch_script` gives it.
+        files: The job's other files.
+        env: Variables with exact values; a value may hold `platforms.workload.NAME`.
+        secrets: Variables whose values are secret: sent like `env`, never shown.
+        secret_references: Variable -> the platform's own secret.
+        source: The source that travels, or None for none.
+    """
+
+    settings: LeptonSettings | RunaiSettings
+    image: str
+    nodes: int = 1
+    gpus_per_node: int = 0
+    retries: int = 0
+    home: str
+    launch: str
+    files: JobFiles = field(default=_NO_FILES, repr=False)
+    env: Mapping[str, str] = field(default=_NO_TEXTS, repr=False)
+    secrets: Mapping[str, str] = field(default=_NO_TEXTS, repr=False)
+    secret_references: Mapping[str, str] = _NO_TEXTS
+    source: Source | None = None
+
+    @property
+    def executor(self) -> str:
+        """The platform's name among executors: `lepton` or `dgxcloud`."""
+        return "lepton" if isinstance(self.settings, lepton.LeptonSettings) else "dgxcloud"
+
+
+def build_request(job: CloudJob) -> tuple[Request, Plan]:
+    """Build the one create call of a job, and say what travels in it.
+
+    Reads the source's files; opens no connection and writes nothing.
+
+    Raises:
+        PayloadError: What should travel is too large, or cannot be read.
+        NemotronError: The platform would refuse the job; all that is wrong is told at once.
+    """
+    source = job.source or Source()
+    plan = plan_for(
+        executor_type=job.executor,
+        script_path=source.script_path,
+        repo_root=source.repo_root,
+        exclude=source.exclude,
+        source=job.source is not None,
+        pod_nemotron_home=job.home,
+        pod_job_dir=pod_job_dir(job.home),
+        job_files={**job.files, LAUNCH_SCRIPT: (job.launch.encode(), True)},
+        nodes=job.nodes,
+    )
+    workload = _workload(job, plan)
+    if isinstance(job.settings, lepton.LeptonSettings):
+        request = lepton.request(workload, job.settings)
+    else:
+        request = runai.request(workload, job.settings)
+    check_budget(
+        plan,
+        LIMITS[job.executor],
+        other_env=[*((name, value) for name, value in workload.env if name not in plan.env), *workload.secrets],
+        other_argv=LAUNCH_COMMAND,
+        body_bytes=len(canonical(request.body)),
+    )
+    return request, plan
+
+
+def pod_job_dir(home: str, name: str = NAME) -> str:
+    """Give the folder of a job in its pods.
+
+    Args:
+        home: As in `CloudJob`.
+        name: The workload's unique name.
+    """
+    return f"{home.rstrip('/')}/jobs/{name}"
+
+
+def _workload(job: CloudJob, plan: Plan) -> Workload:
+    """Name every variable once: a platform's own secret wins over a value from here, and the transport over both."""
+    references = {name: secret for name, secret in job.secret_references.items() if name not in plan.env}
+    taken = {*plan.env, *references}
+    secrets = {name: value for name, value in job.secrets.items() if name not in taken}
+    plain = {name: value for name, value in job.env.items() if name not in taken | secrets.keys()}
+    return Workload(
+        image=job.image,
+        nodes=job.nodes,
+        gpus_per_node=job.gpus_per_node,
+        argv=(*plan.command, *LAUNCH_COMMAND),
+        env=(*plain.items(), *plan.env.items()),
+        secrets=tuple(secrets.items()),
+        secret_references=MappingProxyType(references),
+        retries=job.retries,
+    )
+
+
+def lepton_settings(place: object) -> LeptonSettings:
+    """Give Lepton's settings of a profile or of an executor, whose fields have the same names.
+
+    Args:
+        place: A `LeptonProfile` or a `LeptonExecutor`. What is None in it is left to the default.
+    """
+    return lepton.LeptonSettings(**_given(place, lepton.LeptonSettings))
+
+
+def runai_settings(place: object) -> RunaiSettings:
+    """Give run:ai's settings of a profile or of an executor, whose fields have the same names.
+
+    Args:
+        place: A `DGXCloudProfile` or a `DGXCloudExecutor`. What is None in it is left to the default.
+    """
+    given = _given(place, runai.RunaiSettings)
+    # The profile's name for it, and nemo-run's.
+    longest = getattr(place, "dgxcloud_max_args_chars", None) or getattr(place, "MAX_ARGS_CHARS", None)
+    return runai.RunaiSettings(**given, **({"max_args_chars": longest} if longest else {}))
+
+
+def _given(place: object, settings: type[LeptonSettings | RunaiSettings]) -> dict[str, Any]:
+    values = {item.name: getattr(place, item.name, None) for item in fields(settings)}
+    # A mount that is a text is a git repository, which the launch script clones; the platform mounts tables.
+    tables = {name: value for name, value in values.items() if isinstance(value, list | tuple)}
+    values |= {
+        name: tuple(item for item in items if name != "mounts" or isinstance(item, Mapping))
+        for name, items in tables.items()
+    }
+    return {name: value for name, value in values.items() if value is not None}
