@@ -3,16 +3,9 @@
 Only the standard library is used, because completion and every start of the command line may read profiles.
 """
 
-from nemo_runspec.env.profiles import (
-    EXECUTORS,
-    DGXCloudProfile,
-    DockerProfile,
-    LeptonProfile,
-    LocalProfile,
-    Profile,
-    SlurmProfile,
-    profile_fields,
-)
+from nemo_runspec.env.base import Profile
+from nemo_runspec.env.cloud_profiles import CloudProfile, DGXCloudProfile, LeptonProfile
+from nemo_runspec.env.profiles import EXECUTORS, DockerProfile, LocalProfile, SlurmProfile, profile_fields
 from nemo_runspec.env.reader import (
     ENV_FILE_NAME,
     ENV_FILE_VARIABLE,
@@ -34,6 +27,7 @@ __all__ = [
     "ArtifactsTable",
     "CacheTable",
     "CliTable",
+    "CloudProfile",
     "DGXCloudProfile",
     "DockerProfile",
     "EnvFile",

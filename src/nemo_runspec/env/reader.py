@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nemo_runspec.env.profiles import EXECUTORS, Profile
+from nemo_runspec.env.profiles import EXECUTORS
 from nemo_runspec.env.reserved import RESERVED, ArtifactsTable, WandbTable
-from nemo_runspec.env.tables import Entry, Origin, read_entries, table_fields
+from nemo_runspec.env.tables import Entry, Origin, read_entries, table_fields, wrong_keys
 from nemo_runspec.errors import Location, ProfileError, guess
 from nemo_runspec.paths import PathKind, absolute, kind_of
 from nemo_runspec.toml.source import Problem, TomlSource, parse_toml, raise_problems
@@ -18,6 +18,8 @@ from nemo_runspec.toml.values import empty_table, freeze
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from nemo_runspec.env.base import Profile
 
 ENV_FILE_NAME = "env.toml"
 ENV_FILE_VARIABLE = "NEMOTRON_ENV_FILE"
@@ -69,10 +71,8 @@ class EnvFile:
             remedy = guess(name, self.profiles, what="profiles")
             raise ProfileError(message, where=Location(self.source.path), remedy=remedy)
         draft = _draft(name, self.tables, self.source)
-        raise_problems(draft.problems, ProfileError, summary=f"profile '{name}'")
-        profile = draft.build()
-        raise_problems(profile.conflicts(), ProfileError, summary=f"profile '{name}'")
-        return profile
+        raise_problems(draft.all_problems(), ProfileError, summary=f"profile '{name}'")
+        return draft.build()
 
     def problems(self) -> Iterator[Problem]:
         """Yield every problem of every profile; one that is inherited comes once for each heir."""
@@ -86,12 +86,12 @@ class EnvFile:
                 yield Problem(failure.message, failure.where, failure.remedy)
                 continue
             if draft is not None:
-                yield from draft.problems or draft.build().conflicts()
+                yield from draft.all_problems()
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A profile whose keys are gathered: ready to be built when it has no problems."""
+    """A profile whose keys are gathered: of use when it has no problems."""
 
     name: str
     profile: type[Profile]
@@ -100,8 +100,15 @@ class _Draft:
     problems: tuple[Problem, ...]
     source: Location
 
+    def all_problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with single keys, and between those that are right."""
+        yield from self.problems
+        yield from self.build().conflicts(wrong_keys(self.profile, self.entries))
+
     def build(self) -> Profile:
-        values = {name: freeze(entry.value) for name, entry in self.entries.items()}
+        # A required key that is missing is a problem, and the others are still to be judged.
+        values: dict[str, Any] = dict.fromkeys(info.name for info in table_fields(self.profile) if info.required)
+        values |= {name: freeze(entry.value) for name, entry in self.entries.items()}
         origins = freeze({name: entry.origin for name, entry in self.entries.items()})
         return self.profile(name=self.name, source=self.source, parents=self.parents, origins=origins, **values)
 

@@ -168,3 +168,15 @@ def read_entries(
             message = f"[{entry.origin.label}] {key_text((entry.written, *wrong.key))} {wrong.message}"
             problems.append(Problem(message, where, wrong.remedy))
     return found, problems
+
+
+def wrong_keys(table: type[Table], entries: Mapping[str, Entry]) -> frozenset[str]:
+    """Give the keys whose values are wrong by themselves, and those that are required and not there.
+
+    Args:
+        table: The class whose keys are known.
+        entries: As `read_entries` gives them.
+    """
+    missing = {info.name for info in table_fields(table) if info.required and info.name not in entries}
+    kinds = {info.name: info.kind for info in table_fields(table)}
+    return frozenset(missing | {name for name, entry in entries.items() if any(kinds[name].check(entry.value))})

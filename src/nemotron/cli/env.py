@@ -42,7 +42,7 @@ def show_command(
 ) -> None:
     """Show a profile with what it inherits, and where each value comes from."""
     found = load_env_profile(profile)
-    values: dict[str, Any] = job_redactor(found).data(found.as_config())
+    values: dict[str, Any] = job_redactor(found).data(found.as_config(confidential=True))
     if json:
         _print_json({"name": found.name, "source": str(found.source), "values": values})
         return

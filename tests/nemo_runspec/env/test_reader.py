@@ -294,7 +294,7 @@ class TestProfiles:
     def test_lepton_mounts_may_be_tables_and_git_entries(self, env_file: Callable[[str], Path]) -> None:
         path = env_file(
             '[l]\nexecutor = "lepton"\nnemo_run_dir = "/mnt/n"\n'
-            'mounts = [{ path = "/", mount_path = "/mnt", from = "node-nfs:x" }, "${auto_mount:git+https://x@y,/z}"]\n'
+            'mounts = [{ path = "/", mount_path = "/mnt", from = "node-nfs:x" }, "${auto_mount:git+https://x/r@y,/z}"]\n'
         )
         profile = load_env_profile("l", path)
         assert isinstance(profile, LeptonProfile)

@@ -1,0 +1,309 @@
+"""The profile types of the two clouds, and what can be wrong with their profiles before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nemo_runspec.env.base import COMMANDS, TEXT, Profile
+from nemo_runspec.env.tables import key
+from nemo_runspec.errors import ConfigError, ProfileError
+from nemo_runspec.git_mounts import is_git_mount
+from nemo_runspec.git_mounts import parse as parse_git_mount
+from nemo_runspec.platforms.limits import LIMITS, mount_problems, on_a_mount, value_problems, variable_problems
+from nemo_runspec.toml.kinds import Either, Flag, Integer, ListOf, Record, TableOf, Text
+from nemo_runspec.toml.source import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+_URL = Text(pattern=re.compile(r"https?://\S+|\$\{.+\}"), noun="an http:// or https:// address")
+_ABSOLUTE = Text(pattern=re.compile(r"/.*|\$\{.+\}.*"), noun="an absolute path")
+_PRIORITY_REMEDY = 'Add, for example: queue_priority = "mid-4000"'
+_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env:\s*[A-Za-z_][A-Za-z0-9_]*\s*\}")
+_IN_ENVIRONMENT = 'Export it, and write: client_secret = "${oc.env:RUNAI_CLIENT_SECRET}".'
+_API_ADDRESS = re.compile(r"https?://[^/?#]+(?:/[^?#]*)?/api/v[0-9]+/?")
+_SECRET_REFERENCE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?:/[A-Za-z0-9._-]+)?")
+_OWN_VARIABLES = "NEMO_RUNSPEC_"
+_VOLUME = Text(
+    pattern=re.compile(r"node-local|node-[a-z0-9-]+:.+|.*\$\{.+\}.*"), noun='"node-local" or "node-<type>:<volume>"'
+)
+_CLAIM = Text(
+    pattern=re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?|.*\$\{.+\}.*"),
+    noun="a claim's name (small letters, digits, - and ., at most 63)",
+)
+_LEPTON_MOUNT = Record(
+    {
+        "path": TEXT,
+        "mount_path": _ABSOLUTE,
+        "from": _VOLUME,
+        "mount_options": TableOf(None, "mount options"),
+    },
+    required={"path": 'path = "/"', "mount_path": 'mount_path = "/mnt/nfs"', "from": 'from = "node-nfs:shared"'},
+)
+_PVC = Record(
+    {
+        "path": _ABSOLUTE,
+        "claimName": _CLAIM,
+        "existingPvc": Flag(),
+        "readOnly": Flag(),
+        "ephemeral": Flag(),
+        "claimInfo": TableOf(None, "run:ai's own fields"),
+        "name": TEXT,
+    },
+    # Without a claim's name the platform makes a new volume for every workload, and results are lost with it.
+    required={"path": 'path = "/mnt/workspace"', "claimName": 'claimName = "team-workspace"'},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudProfile(Profile):
+    """What the two clouds have in common."""
+
+    volumes_key: ClassVar[str]
+    folder_key: ClassVar[str]
+    job_root_key: ClassVar[str]
+
+    custom_spec: Mapping[str, Any] = key(
+        TableOf(None, "the platform's own fields"), "More fields of the job's specification.", example="{}"
+    )
+    pip_extras: tuple[str, ...] = key(
+        ListOf(TEXT, "requirements"), "Packages to install in the container first.", example='["omegaconf>=2.3"]'
+    )
+    run_command: str | None = key(
+        TEXT,
+        "Command that starts the script, instead of the script's own.",
+        example='"python {script} --config {config}"',
+    )
+
+    @property
+    def volumes(self) -> tuple[Mapping[str, Any], ...]:
+        """Give the volumes to mount, as the platform's tables."""
+        return tuple(item for item in _items(getattr(self, self.volumes_key)) if isinstance(item, Mapping))
+
+    @property
+    def git_mounts(self) -> tuple[str, ...]:
+        """Give the entries of `mounts` that are repositories to clone: `git+URL@REF,/TARGET`."""
+        return tuple(item for item in _items(self.mounts) if isinstance(item, str) and is_git_mount(item))
+
+    @property
+    def job_root(self) -> str:
+        """Give the folder for job files, as pods see it."""
+        return str(getattr(self, self.job_root_key))
+
+    @property
+    def pod_workspace(self) -> str:
+        """Give the folder for outputs, as pods see it: `workspace`, or the first volume that can be written.
+
+        Raises:
+            ProfileError: There is neither.
+        """
+        if self.workspace is not None:
+            return self.workspace
+        writable = [str(volume[self.folder_key]) for volume in self.volumes if not _is_read_only(volume)]
+        if not writable:
+            message = f"profile '{self.name}' has no 'workspace' and no volume that outlives a pod"
+            remedy = f"Add a volume to '{self.volumes_key}', on which results are kept."
+            raise ProfileError(message, where=self.where(self.volumes_key), remedy=remedy)
+        return writable[0]
+
+    def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
+        """Yield what the platform would refuse, and what would be lost with a pod."""
+        limits = LIMITS[self.executor]
+        folders = [volume.get(self.folder_key) for volume in self.volumes]
+        known = [folder for folder in folders if isinstance(folder, str) and "${" not in folder]
+        targets, git_problems = _git_targets(self.git_mounts)
+        for message in git_problems:
+            yield self._problem(message, "mounts")
+        for message in mount_problems([*known, *targets], limits):
+            yield self._problem(message, self.volumes_key)
+        yield from self._stray_mounts()
+        variables = {"env_vars": self.env_vars, "secrets": self.secrets}
+        for name in (name for name in variables if name not in wrong):
+            for message in _variable_problems(variables[name], self.executor):
+                yield self._problem(message, name)
+        if "env_vars" not in wrong:
+            literal = ((name, value) for name, value in self.env_vars.items() if "${" not in value)
+            for message in value_problems(literal, limits):
+                yield self._problem(message, "env_vars")
+        if len(known) == len(folders) and isinstance(getattr(self, self.volumes_key), tuple):
+            for name in (self.job_root_key, "workspace"):
+                if name not in wrong:
+                    yield from self._volume_problems(name)
+
+    def _volume_problems(self, name: str) -> Iterator[Problem]:
+        """Yield what is wrong with the place of a folder that has to outlive a pod."""
+        folder = getattr(self, name)
+        if not isinstance(folder, str) or "${" in folder or "://" in folder:
+            return
+        if not folder.startswith("/"):
+            yield self._problem(f"{name} must be an absolute path in the pod, not '{folder}'", name)
+            return
+        holding = [volume for volume in self.volumes if on_a_mount(folder, [str(volume[self.folder_key])])]
+        if not holding:
+            places = ", ".join(str(volume[self.folder_key]).rstrip("/") for volume in self.volumes)
+            message = f"{name} is on none of the {self.volumes_key} ({places or 'there are none'})"
+            yield self._problem(message, name, f"Choose a folder below the {self.folder_key} of one of them.")
+        elif _is_read_only(max(holding, key=lambda volume: len(str(volume[self.folder_key])))):
+            message = f"{name} is on a volume that is mounted read-only"
+            yield self._problem(message, name, "Choose a folder on one that can be written.")
+
+    def _stray_mounts(self) -> Iterator[Problem]:
+        """Yield the entries of `mounts` that are neither a volume of this platform nor a repository."""
+        for item in _items(self.mounts):
+            if isinstance(item, str) and not is_git_mount(item) and "${" not in item:
+                message = f"'{item}' in mounts is neither a volume nor a repository"
+                remedy = f"Describe volumes as tables in '{self.volumes_key}', and repositories as ${{auto_mount:...}}."
+                yield self._problem(message, "mounts", remedy)
+
+    def _problem(self, message: str, name: str, remedy: str | None = None) -> Problem:
+        return Problem(f"profile '{self.name}': {message}", self.where(name), remedy)
+
+
+def _items(value: object) -> tuple[object, ...]:
+    """Give the elements of a list; a key that is wrong by itself may hold anything."""
+    return value if isinstance(value, tuple) else ()
+
+
+def _is_read_only(volume: Mapping[str, Any]) -> bool:
+    options = volume.get("mount_options")
+    return bool(volume.get("readOnly") or (isinstance(options, Mapping) and options.get("read_only")))
+
+
+def _git_targets(mounts: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Give the folders that repositories are mounted on, and what is wrong with their descriptions."""
+    targets, problems = [], []
+    for text in mounts:
+        try:
+            targets.append(parse_git_mount(text).target)
+        except ConfigError as error:
+            problems.append(f"{error.message}. {error.remedy}")
+    return targets, problems
+
+
+def _variable_problems(names: Mapping[str, str] | tuple[str, ...], executor: str) -> Iterator[str]:
+    yield from variable_problems(tuple(names), LIMITS[executor])
+    for name in names:
+        if name.startswith(_OWN_VARIABLES):
+            yield f"the variable '{name}' is this library's own and cannot be set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeptonProfile(CloudProfile):
+    """Jobs run on NVIDIA DGX Cloud Lepton."""
+
+    executor: ClassVar[str] = "lepton"
+    volumes_key: ClassVar[str] = "mounts"
+    folder_key: ClassVar[str] = "mount_path"
+    job_root_key: ClassVar[str] = "nemo_run_dir"
+
+    nemo_run_dir: str = key(
+        _ABSOLUTE,
+        "Folder for job files, on a mount of every node.",
+        example='"/mnt/nfs/nemo_run"',
+        required=True,
+    )
+    mounts: tuple[str | Mapping[str, Any], ...] = key(
+        ListOf(Either((((Mapping,), _LEPTON_MOUNT), ((str,), TEXT))), "tables with path, mount_path and from"),
+        "Volumes to mount: `path` in the volume, `mount_path` in the container, `from` the volume.",
+        example='[{ path = "/", mount_path = "/mnt/nfs", from = "node-nfs:shared" }]',
+    )
+    resource_shape: str | None = key(TEXT, "Machine shape of each node.", example='"gpu.8xh100-sxm"')
+    node_group: str | None = key(TEXT, "Dedicated node group.", example='"my-node-group"')
+    node_reservation: str | None = key(TEXT, "Reservation within the node group.", example='"my-reservation"')
+    shared_memory_size: int | None = key(Integer(1), "Size of /dev/shm in MiB.", example="65536")
+    image_pull_secrets: tuple[str, ...] = key(
+        ListOf(TEXT, "secrets' names"), "The workspace's registry secrets for the image.", example='["my-registry"]'
+    )
+    ray_version: str | None = key(TEXT, 'Ray version in the image, for `launch = "ray"`.', example='"2.49.2"')
+    head_resource_shape: str | None = key(TEXT, "Machine shape of the Ray head.", example='"cpu.large"')
+    existing_ray_cluster: str | None = key(
+        TEXT, "Running Ray cluster to use, instead of a new one.", example='"my-ray"'
+    )
+    pre_launch_commands: tuple[str, ...] = key(
+        COMMANDS, "Shell commands to run on each node before the launcher.", example='["nvidia-smi"]'
+    )
+    can_be_preempted: bool | None = key(Flag(), "Whether jobs of higher priority may take the nodes.", example="true")
+    can_preempt: bool | None = key(Flag(), "Whether it may take the nodes of jobs of lower priority.", example="false")
+    queue_priority: str | None = key(TEXT, "Priority class; needed with the two above.", example='"mid-4000"')
+
+    def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
+        """Yield, besides, a preemption flag without the priority that it is about."""
+        # Not super(): with slots=True the class that super() remembers is not the one that the decorator returns.
+        yield from CloudProfile.conflicts(self, wrong)
+        for name in ("can_be_preempted", "can_preempt"):
+            if getattr(self, name) and self.queue_priority is None and name not in wrong:
+                yield self._problem(f"{name} needs 'queue_priority'", name, _PRIORITY_REMEDY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DGXCloudProfile(CloudProfile):
+    """Jobs run on NVIDIA DGX Cloud with run:ai."""
+
+    executor: ClassVar[str] = "dgxcloud"
+    confidential_keys: ClassVar[frozenset[str]] = frozenset({"client_secret"})
+    volumes_key: ClassVar[str] = "pvcs"
+    folder_key: ClassVar[str] = "path"
+    job_root_key: ClassVar[str] = "pvc_nemo_run_dir"
+
+    base_url: str = key(
+        _URL, "Address of the run:ai API, with /api/v1.", example='"https://team.example/api/v1"', required=True
+    )
+    kube_apiserver_url: str = key(
+        _URL, "Address of the cluster's Kubernetes API.", example='"https://kube.example"', required=True
+    )
+    client_id: str = key(
+        TEXT, "Client id of the run:ai application.", example='"nemotron"', required=True, aliases=("app_id",)
+    )
+    client_secret: str = key(
+        TEXT,
+        "Its secret; name an environment variable rather than writing it down.",
+        example='"${oc.env:RUNAI_CLIENT_SECRET}"',
+        required=True,
+        aliases=("app_secret",),
+    )
+    project_name: str = key(TEXT, "run:ai project.", example='"my-project"', required=True)
+    pvc_nemo_run_dir: str = key(
+        _ABSOLUTE, "Folder for job files, on one of `pvcs`.", example='"/mnt/workspace/nemo_run"', required=True
+    )
+    pvcs: tuple[Mapping[str, Any], ...] = key(
+        ListOf(_PVC, "tables with path and claimName"),
+        "Persistent volume claims to mount; `existingPvc = true` for one that is there already.",
+        example='[{ path = "/mnt/workspace", claimName = "team-workspace", existingPvc = true }]',
+    )
+    distributed_framework: str | None = key(TEXT, "Framework of multi-node workloads.", example='"PyTorch"')
+    dgxcloud_max_args_chars: int | None = key(
+        Integer(1, 10_000), "Longest argument string to send; 9500 without it.", example="9500"
+    )
+
+    @property
+    def client_secret_reference(self) -> str:
+        """Give what may be written down in place of the client secret, and leads to it when it is used.
+
+        It is the `${oc.env:NAME}` of the file, or `${env_toml:FILE,PROFILE}` for a secret that the file itself holds.
+
+        Raises:
+            ProfileError: The secret is neither in the environment nor in a file.
+        """
+        if _ENVIRONMENT.fullmatch(self.client_secret):
+            return self.client_secret
+        place = self.where("client_secret")
+        in_file = self.source is not None and place is not None and place.path == self.source.path
+        if not in_file or place is None:
+            message = f"profile '{self.name}': client_secret is given as a value, and stands in no file"
+            raise ProfileError(message, where=self.source, remedy=_IN_ENVIRONMENT)
+        return f"${{env_toml:{place.path.absolute()},{self.name}}}"
+
+    def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
+        """Yield, besides, addresses and secrets' names that run:ai does not take."""
+        # Not super(): with slots=True the class that super() remembers is not the one that the decorator returns.
+        yield from CloudProfile.conflicts(self, wrong)
+        if "base_url" not in wrong and "${" not in self.base_url and not _API_ADDRESS.fullmatch(self.base_url):
+            remedy = "Write it as https://HOST/api/v1."
+            yield self._problem("base_url does not end with the version of the API", "base_url", remedy)
+        explanation = "is no secret of Kubernetes (SECRET or SECRET/KEY, the secret in small letters)"
+        for variable, reference in self.secret_references.items() if "secrets" not in wrong else ():
+            if not _SECRET_REFERENCE.fullmatch(reference) and "${" not in reference:
+                yield self._problem(f"secrets.{variable} {explanation}", "secrets")

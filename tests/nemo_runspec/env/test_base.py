@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from nemo_runspec.env import LeptonProfile, LocalProfile, Origin, SlurmProfile
+from nemo_runspec.errors import ProfileError
+
+COMMAND_LINE = Origin("command line")
+LEPTON = LeptonProfile(
+    name="l", nemo_run_dir="/mnt/n", mounts=({"path": "/", "mount_path": "/mnt/n", "from": "node-nfs:n"},)
+)
+
+
+def test_a_profile_cannot_be_changed() -> None:
+    profile = LocalProfile.default()
+    with pytest.raises(FrozenInstanceError):
+        profile.nodes = 2  # type: ignore[misc] # the point of the test
+    with pytest.raises(TypeError):
+        profile.env_vars["A"] = "1"  # type: ignore[index] # the point of the test
+
+
+def test_an_override_gives_a_new_profile() -> None:
+    before = SlurmProfile(name="s", nodes=1, account="a", origins={"account": Origin("s"), "nodes": Origin("s")})
+    after = before.with_overrides({"nodes": 4, "nproc_per_node": 8, "mounts": ["/a:/a"]}, COMMAND_LINE)
+    assert (before.nodes, before.nprocs_per_node) == (1, None)
+    assert after.as_config() == {
+        "executor": "slurm",
+        "account": "a",
+        "nodes": 4,
+        "nprocs_per_node": 8,
+        "mounts": ["/a:/a"],
+    }
+    assert (after.origins["nodes"], after.origins["account"]) == (COMMAND_LINE, Origin("s"))
+
+
+@pytest.mark.parametrize("name", ["nproc_per_node", "nprocs_per_node"])
+def test_on_this_machine_both_names_of_the_process_count_work(name: str) -> None:
+    profile = LocalProfile.default().with_overrides({name: 3}, COMMAND_LINE)
+    assert profile.nproc_per_node == 3
+    assert profile.as_config() == {"executor": "local", "nproc_per_node": 3}
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "remedy"),
+    [
+        ({"nods": 4}, "[command line] 'nods' is not a key of a lepton profile", "Did you mean 'nodes'?"),
+        (
+            {"shm_size": "1g"},
+            "[command line] 'shm_size' is not a key of a lepton profile",
+            "It is a key of docker profiles.",
+        ),
+        (
+            {"nodes": "4"},
+            "[command line] nodes must be an integer of at least 1, not a string",
+            "Leave out the quotes.",
+        ),
+        ({"nemo_run_dir": "x"}, '[command line] nemo_run_dir must be an absolute path, not "x"', None),
+        ({"executor": "slurm"}, "[command line] profile 'l' is for executor 'lepton', not 'slurm'", "Choose a profile"),
+        (
+            {"nprocs_per_node": 1, "nproc_per_node": 2},
+            "[command line] 'nprocs_per_node' and 'nproc_per_node' are",
+            "Keep",
+        ),
+    ],
+)
+def test_a_wrong_override_is_an_error(values: dict[str, object], message: str, remedy: str | None) -> None:
+    with pytest.raises(ProfileError) as caught:
+        LEPTON.with_overrides(values, COMMAND_LINE)
+    assert caught.value.message.startswith(message)
+    assert (remedy or "") in (caught.value.remedy or "")
+
+
+def test_a_wrong_key_does_not_hide_what_is_wrong_between_the_others() -> None:
+    with pytest.raises(ProfileError) as caught:
+        SlurmProfile(name="s").with_overrides({"nodes": 0, "tunnel": "ssh", "host": 5}, COMMAND_LINE)
+    message = caught.value.message
+    assert "nodes must be" in message
+    assert "host must be a string" in message
+    assert "needs 'remote_job_dir'" in message
+    assert "needs 'host'" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, 1),
+        ({"gpus_per_node": 0}, 1),
+        ({"gpus_per_node": 8}, 8),
+        ({"gpus_per_node": 8, "nprocs_per_node": 2}, 2),
+    ],
+)
+def test_there_is_a_process_for_each_gpu_unless_said_otherwise(values: dict[str, object], expected: int) -> None:
+    assert SlurmProfile(name="s").with_overrides(values, COMMAND_LINE).processes_per_node == expected
