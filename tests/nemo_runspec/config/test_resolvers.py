@@ -76,6 +76,38 @@ def test_mul(store: ArtifactStore) -> None:
         _resolve(store, {"b": "${mul:2,x}"})
 
 
+def test_auto_mount_gives_the_entry_of_mounts(store: ArtifactStore) -> None:
+    plain, _ = _resolve(
+        store,
+        {
+            "ref": "r0.2.0",
+            "mounts": [
+                "${auto_mount:git+https://host.example/team/re-po_1.git@${ref},/opt/re.po/}",
+                "${auto_mount:git+ssh://git@host.example:22/team/repo@feature/x-1, /opt/b}",
+            ],
+        },
+    )
+    assert plain["mounts"] == [
+        "git+https://host.example/team/re-po_1.git@r0.2.0,/opt/re.po",
+        "git+ssh://git@host.example:22/team/repo@feature/x-1,/opt/b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("git+https://h/r@main", "takes a repository and a folder"),
+        ("git+https://h/r@main,/a,/b", "takes a repository and a folder"),
+        ("git+https://h/r@main,/etc", "cannot be mounted on /etc"),
+        ("https://h/r@main,/opt/r", "which this is not"),
+    ],
+)
+def test_auto_mount_refuses(store: ArtifactStore, written: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml: 'm'") as caught:
+        _resolve(store, {"m": f"${{auto_mount:{written}}}"})
+    assert message in str(caught.value)
+
+
 def test_workspace(store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _resolve(store, {"p": "${workspace:}/x"})[0]["p"] == f"{tmp_path}/output/x"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nemo_runspec.config.resolvers import art, mul, workspace
+from nemo_runspec.config.resolvers import art, auto_mount, mul, workspace
 from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, Location, MissingValueError, NemotronError
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
     from nemo_runspec.artifacts import ArtifactStore
 
-RESOLVERS: dict[str, Callable[..., Any]] = {"art": art.resolve, "mul": mul.resolve, "workspace": workspace.resolve}
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "art": art.resolve,
+    "auto_mount": auto_mount.resolve,
+    "mul": mul.resolve,
+    "workspace": workspace.resolve,
+}
 
 
 @dataclass(slots=True)
@@ -33,11 +38,13 @@ class Resolution:
         store: Where `${art:...}` looks.
         inputs: Filled with `key of run -> name:vN` for each artifact that was read.
         missing: Filled with `reference -> error` for each artifact that is not there; None raises that error instead.
+        deferred: Whether the store can only be read where the job runs: placeholders then stand for its answers.
     """
 
     store: ArtifactStore
     inputs: dict[str, str] = field(default_factory=dict)
     missing: dict[str, ArtifactNotFoundError] | None = None
+    deferred: bool = False
 
 
 def register() -> None:
