@@ -1,0 +1,457 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nemo_runspec.errors import NemotronError
+from nemo_runspec.rehearsal import sandbox as sandbox_module
+from nemo_runspec.rehearsal.pod import PodSpec, VolumeMount
+from nemo_runspec.rehearsal.python_environment import PythonEnvironment
+from nemo_runspec.rehearsal.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nemo_runspec.rehearsal.pod import Pod
+
+WAIT_S = 60
+NOBODY = 65534
+SRC = Path(sandbox_module.__file__).parents[2]
+
+# One argument or variable, with its name and the byte that ends it, may have 32 pages: MAX_ARG_STRLEN, execve(2).
+LONGEST = 32 * os.sysconf("SC_PAGESIZE") - 1
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    made = Sandbox()
+    yield made
+    made.close()
+
+
+class Pods:
+    """Starts pods in a folder whose `volume` they all see as /mnt/nfs."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self.sandbox = sandbox
+        self.folder = folder
+        self.volume = folder / "volume"
+        self.volume.mkdir()
+        self.started = 0
+
+    def spec(self, *argv: str, env: tuple[tuple[str, str], ...] = (), network: str = "job", name: str = "") -> PodSpec:
+        self.started += 1
+        name = name or f"job-{self.started}"
+        mounts = (VolumeMount(self.volume, "/mnt/nfs"),)
+        log = self.folder / f"{self.started}-{name}.log"
+        return PodSpec(name, argv, env, network, ("worker-0.job-svc", "worker-1.job-svc"), mounts, log)
+
+    def start(self, *argv: str, network: str = "job", name: str = "") -> Pod:
+        return self.sandbox.start(self.spec(*argv, network=network, name=name))
+
+    def run(self, *argv: str, env: tuple[tuple[str, str], ...] = ()) -> tuple[int | None, str]:
+        """Run a pod to its end and give its exit code and output."""
+        pod = self.sandbox.start(self.spec(*argv, env=env))
+        code = pod.wait(WAIT_S)
+        return code, pod.spec.log.read_text(encoding="utf-8")
+
+    def lifeline(self) -> Path:
+        """Make a pipe in the volume: whoever reads from it sees its end when the last pod that holds it is gone."""
+        path = self.volume / "lifeline"
+        os.mkfifo(path)
+        return path
+
+
+@pytest.fixture
+def pods(sandbox: Sandbox, tmp_path: Path) -> Pods:
+    return Pods(sandbox, tmp_path)
+
+
+# What a pod sees.
+
+
+def test_a_pod_has_a_root_folder_of_its_own_in_which_it_may_write(pods: Pods) -> None:
+    command = (
+        "id -u && hostname && echo $$ && touch /x && ln -s /mnt/nfs /nemo_run && touch /nemo_run/y /dev/shm/z && pwd"
+    )
+    assert pods.run("sh", "-c", command) == (0, "0\njob-1\n1\n/\n")
+    assert pods.run("sh", "-c", "ls /dev/shm") == (0, "")
+    assert [path.name for path in pods.volume.iterdir()] == ["y"]
+
+
+def test_a_pod_sees_neither_a_home_nor_a_checkout_nor_what_runs_here(pods: Pods, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    hidden = (SRC, tmp_path, Path.home() / ".bashrc", Path("/etc/shadow"), Path("/run/docker.sock"))
+    script = "for path; do test -e $path && echo sees $path; done; ls -d /proc/[0-9]* | wc -l"
+    code, said = pods.run("sh", "-c", script, "sh", *map(str, hidden))
+    assert code == 0
+    assert "sees" not in said
+    assert int(said) < 5
+
+
+def test_a_pod_cannot_write_to_the_machine(pods: Pods) -> None:
+    purelib = sysconfig.get_path("purelib")
+    code, _ = pods.run("sh", "-c", f"mount -o remount,rw /usr; touch /usr/x {purelib}/x")
+    assert code == 1
+    assert not Path(purelib, "x").exists()
+
+
+def test_a_pod_has_this_python_and_what_is_installed_but_not_this_library(pods: Pods) -> None:
+    script = (
+        "import sys, yaml, importlib.util as u; print(sys.prefix, u.find_spec('nemo_runspec'), u.find_spec('torch'))"
+    )
+    for name in ("python", "python3"):
+        code, said = pods.run(name, "-c", script)
+        assert code == 0, said
+        assert said.startswith(f"{sys.prefix} None ModuleSpec(name='torch'")
+
+
+def test_installed_copies_of_what_travels_are_hidden(tmp_path: Path) -> None:
+    installation = tmp_path / "python"
+    for name in ("nemo_runspec", "yaml"):
+        (installation / name).mkdir(parents=True)
+        (installation / name / "__init__.py").touch()
+    environment = PythonEnvironment(Path("/usr/bin/python3"), (installation,), (installation / "nemo_runspec",))
+    sandbox = Sandbox(environment)
+    try:
+        pods = Pods(sandbox, tmp_path)
+        assert pods.run("sh", "-c", f"cd {installation} && find . -type f") == (0, "./yaml/__init__.py\n")
+    finally:
+        sandbox.close()
+
+
+def test_an_environment_without_the_usual_names_gets_them(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "python3.11"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho own "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    sandbox = Sandbox(PythonEnvironment(program, (program.parent,)))
+    try:
+        assert Pods(sandbox, tmp_path).run("python3", "-c", "a b") == (0, "own -c a b\n")
+    finally:
+        sandbox.close()
+
+
+def test_volumes_are_shared_and_a_read_only_one_is_that(pods: Pods, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    spec = pods.spec("sh", "-c", "echo 1 > /mnt/nfs/deep/a; echo 2 > /mnt/nfs/data/b")
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    mounts = (VolumeMount(data, "/mnt/nfs/data", read_only=True), VolumeMount(deep, "/mnt/nfs/deep"), *spec.mounts)
+    pod = pods.sandbox.start(PodSpec(spec.name, spec.argv, (), "job", (), mounts, spec.log))
+    assert pod.wait(WAIT_S) != 0
+    assert "Read-only" in spec.log.read_text(encoding="utf-8")
+    assert (deep / "a").read_text(encoding="utf-8") == "1\n"
+    assert list(data.iterdir()) == []
+
+
+def test_a_volume_that_cannot_be_mounted_ends_the_pod_and_says_so(pods: Pods, tmp_path: Path) -> None:
+    spec = pods.spec("true")
+    missing = PodSpec("pod", ("true",), (), "job", (), (VolumeMount(tmp_path / "nowhere", "/data"),), spec.log)
+    assert pods.sandbox.start(missing).wait(WAIT_S) == 126
+    assert "nowhere" in spec.log.read_text(encoding="utf-8")
+
+
+def test_the_environment_is_what_was_given_and_what_an_image_has(pods: Pods) -> None:
+    given = (("A", "1"), ("b.c", " x\n$y "), ("A", "2"), ("PATH", "/opt/app/bin:/usr/bin"))
+    code, said = pods.run("env", "-0", env=given)
+    found = dict(entry.split("=", 1) for entry in said.rstrip("\0").split("\0"))
+    path = found.pop("PATH").split(":")
+    assert code == 0
+    assert found == {"A": "2", "b.c": " x\n$y ", "HOME": "/root", "HOSTNAME": "job-1", "PWD": "/"}
+    assert path == ["/.rehearsal", str(Path(sys.executable).parent), "/opt/app/bin", "/usr/bin"]
+
+
+def test_variables_of_the_loader_are_the_commands_alone(pods: Pods) -> None:
+    code, said = pods.run("sh", "-c", "exit 3", env=(("LD_PRELOAD", "/no/such.so"), ("LD_LIBRARY_PATH", "/x")))
+    assert code == 3
+    assert said.count("/no/such.so") == 1
+
+
+# Networks.
+
+CALL = "import socket, sys; s = socket.create_connection((sys.argv[1], 29400), 30); print(s.recv(9).decode())"
+
+
+def test_pods_of_a_job_reach_each_other_by_name_and_nobody_else_does(pods: Pods) -> None:
+    lifeline = pods.lifeline()
+    serve = f"import os; os.open('/mnt/nfs/{lifeline.name}', os.O_WRONLY);"
+    listening = "import socket; s = socket.create_server(('', 29400));"
+    server = pods.start("python3", "-c", f"{listening}{serve}s.accept()[0].sendall(b'hello')", name="job-worker-0")
+    with lifeline.open("rb") as end:  # opens when the pod listens
+        code, said = pods.run("python3", "-c", CALL, "worker-0.job-svc")
+        assert (code, said) == (0, "hello\n")
+        end.read()
+    assert server.wait(WAIT_S) == 0
+
+
+def test_another_job_has_the_same_ports_for_itself(pods: Pods) -> None:
+    lifeline = pods.lifeline()
+    serve = (
+        f"import os, socket; s = socket.create_server(('', 29400)); os.open('/mnt/nfs/{lifeline.name}', os.O_WRONLY);"
+    )
+    server = pods.start("python3", "-c", f"{serve}s.accept()", network="one")
+    with lifeline.open("rb"):
+        other = pods.start("python3", "-c", CALL, "worker-0.job-svc", network="two")
+        assert other.wait(WAIT_S) == 1
+        assert "Connection refused" in other.spec.log.read_text(encoding="utf-8")
+        own = pods.start("python3", "-c", "import socket; socket.create_server(('', 29400))", network="two")
+        assert own.wait(WAIT_S) == 0
+        server.stop(0)
+
+
+REDUCE = """
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+value = torch.ones(1) * (dist.get_rank() + 1)
+dist.all_reduce(value)
+print("sum", value.item())
+dist.destroy_process_group()
+"""
+
+
+def test_torchrun_meets_across_pods(pods: Pods) -> None:
+    (pods.volume / "reduce.py").write_text(REDUCE, encoding="utf-8")
+    torchrun = ("torchrun", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "worker-0.job-svc")
+    more = ("--master-port", "29400", "/mnt/nfs/reduce.py")
+    started = [pods.start(*torchrun, "--node-rank", str(rank), *more) for rank in range(2)]
+    assert [pod.wait(WAIT_S) for pod in started] == [0, 0]
+    assert ["sum 3.0" in pod.spec.log.read_text(encoding="utf-8") for pod in started] == [True, True]
+
+
+@pytest.mark.parametrize("program", ["wget", "curl"])
+def test_there_is_no_network_and_a_pod_is_told(pods: Pods, program: str) -> None:
+    code, said = pods.run(program, "https://example.com/x")
+    assert (code, said) == (4, f"{program}: a rehearsed pod has no network: https://example.com/x\n")
+    script = (
+        "import socket\ntry: socket.create_connection(('192.0.2.1', 80))\nexcept OSError as error: print(error.errno)"
+    )
+    assert pods.run("python3", "-c", script) == (0, f"{errno.ENETUNREACH}\n")
+
+
+def test_lepton_s_script_is_there_where_it_is_asked_for(tmp_path: Path) -> None:
+    sandbox = Sandbox(lepton_script=True)
+    try:
+        url = "https://raw.githubusercontent.com/leptonai/scripts/main/lepton_env_to_pytorch.sh"
+        show = 'echo "$MASTER_ADDR:$MASTER_PORT $NNODES $NODE_RANK $WORKER_ADDRS"'
+        script = f"wget -O init.sh {url} && . ./init.sh && {show}; wget -O x https://example.com/y"
+        worker = (("LEPTON_JOB_WORKER_PREFIX", "worker"), ("LEPTON_SUBDOMAIN", "j-job-svc"))
+        place = (("LEPTON_JOB_TOTAL_WORKERS", "3"), ("LEPTON_JOB_WORKER_INDEX", "2"))
+        code, said = Pods(sandbox, tmp_path).run("sh", "-c", script, env=worker + place)
+    finally:
+        sandbox.close()
+    assert code == 4
+    assert said.splitlines() == [
+        "worker-0.j-job-svc:29400 3 2 worker-1.j-job-svc,worker-2.j-job-svc",
+        "wget: a rehearsed pod has no network: -O x https://example.com/y",
+    ]
+
+
+# What the kernel refuses.
+
+
+def test_a_command_that_is_not_there_or_no_program_ends_the_pod(pods: Pods) -> None:
+    code, said = pods.run("no-such-program")
+    assert (code, said.splitlines()[-1]) == (127, "exec no-such-program: no such file or directory")
+    code, said = pods.run("/etc/hosts")
+    assert (code, said.splitlines()[-1]) == (126, "exec /etc/hosts: permission denied")
+    assert pods.run("sh", "-c", "echo 'bwrap: execvp sh: x'; exit 1") == (1, "bwrap: execvp sh: x\n")
+
+
+def test_the_kernel_s_limits_are_real(pods: Pods) -> None:
+    refused = (126, "exec true: argument list too long\n")
+    assert pods.run("true", "x" * LONGEST)[0] == 0
+    assert pods.run("true", "x" * (LONGEST + 1)) == refused
+    assert pods.run("true", env=(("A", "x" * (LONGEST - 2)),))[0] == 0
+    assert pods.run("true", env=(("A", "x" * (LONGEST - 1)),)) == refused
+    assert pods.run("true", env=tuple((f"A{n}", "x" * 100_000) for n in range(100))) == refused
+    loader = pods.run("true", env=(("LD_LIBRARY_PATH", "x" * LONGEST),))
+    assert (loader[0], loader[1].splitlines()[-1]) == (126, "exec true: argument list too long")
+
+
+def test_a_byte_that_no_command_can_hold_is_refused(pods: Pods) -> None:
+    assert pods.run("echo", "a\0b") == (126, "exec echo: embedded null byte\n")
+
+
+def test_a_pod_that_never_ran_is_a_pod(pods: Pods) -> None:
+    pod = pods.start("true", "x" * (LONGEST + 1))
+    pod.stop(0)
+    assert (pod.poll(), pod.wait(), pod.spec.name) == (126, 126, "job-1")
+
+
+# How pods end.
+
+
+def test_the_exit_code_is_the_command_s(pods: Pods) -> None:
+    assert pods.run("sh", "-c", "echo out; echo err >&2; exit 7") == (7, "out\nerr\n")
+
+
+def test_what_a_command_leaves_behind_ends_with_it(pods: Pods) -> None:
+    lifeline = pods.lifeline()
+    script = f"setsid sleep 1000 > /mnt/nfs/{lifeline.name} & read line < /mnt/nfs/{lifeline.name}2"
+    os.mkfifo(pods.volume / f"{lifeline.name}2")
+    pod = pods.start("sh", "-c", script)
+    with lifeline.open("rb") as end:
+        assert pod.poll() is None
+        assert pod.wait(0) is None
+        (pods.volume / f"{lifeline.name}2").write_text("go on\n", encoding="utf-8")
+        assert end.read() == b""
+    assert pod.wait(WAIT_S) == 0
+
+
+def test_a_pod_that_is_stopped_may_end_by_itself(pods: Pods) -> None:
+    lifeline = pods.lifeline()
+    script = f"trap 'echo ending; exit 5' TERM; exec 3> /mnt/nfs/{lifeline.name}; sleep 1000 3>&- & wait"
+    pod = pods.start("sh", "-c", script)
+    with lifeline.open("rb"):
+        pod.stop(WAIT_S)
+    assert pod.poll() == 5
+    assert pod.spec.log.read_text(encoding="utf-8") == "ending\n"
+
+
+def test_a_pod_that_does_not_end_is_killed_with_everything_in_it(pods: Pods) -> None:
+    lifeline = pods.lifeline()
+    pod = pods.start("sh", "-c", f"trap '' TERM; setsid sleep 1000 > /mnt/nfs/{lifeline.name} & sleep 1000")
+    with lifeline.open("rb") as end:
+        pod.stop(0)
+        assert end.read() == b""
+    assert pod.poll() == 128 + signal.SIGKILL
+    pod.stop(0)  # has ended
+
+
+@pytest.mark.parametrize("end", ["close", "release"])
+def test_the_end_of_a_sandbox_or_network_ends_its_pods(pods: Pods, end: str) -> None:
+    lifeline = pods.lifeline()
+    pod = pods.start("sh", "-c", f"setsid sleep 1000 > /mnt/nfs/{lifeline.name} & sleep 1000")
+    with lifeline.open("rb") as pipe:
+        pods.sandbox.close() if end == "close" else pods.sandbox.release("job")
+        assert pipe.read() == b""
+    assert pod.poll() == 128 + signal.SIGKILL
+    assert pods.run("echo", "again") == (0, "again\n")  # as when a suspended job is resumed
+
+
+ORPHANED = """
+import sys, threading
+from pathlib import Path
+from nemo_runspec.rehearsal.pod import PodSpec, VolumeMount
+from nemo_runspec.rehearsal.sandbox import Sandbox
+
+folder = Path(sys.argv[1])
+sandbox = Sandbox()
+command = ("sh", "-c", "setsid sleep 1000 > /mnt/nfs/lifeline & sleep 1000")
+spec = PodSpec("pod", command, (), "job", (), (VolumeMount(folder / "volume", "/mnt/nfs"),), folder / "log")
+starter = threading.Thread(target=sandbox.start, args=(spec,))
+starter.start()
+starter.join()
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_pods_outlive_the_thread_that_started_them_but_not_the_process(pods: Pods, tmp_path: Path) -> None:
+    lifeline = pods.lifeline()
+    command = (sys.executable, "-c", ORPHANED, str(tmp_path))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        with lifeline.open("rb") as end:
+            assert parent.stdout.readline() == b"started\n"
+            os.set_blocking(end.fileno(), False)
+            assert end.read() is None  # it runs
+            os.set_blocking(end.fileno(), True)
+            parent.send_signal(signal.SIGKILL)
+            assert end.read() == b""
+
+
+def test_it_needs_no_root() -> None:
+    """Run a pod as nobody where the tests run as root, and as whoever runs the tests else."""
+    folder = Path(tempfile.mkdtemp())
+    sandbox = Sandbox(PythonEnvironment(Path("/usr/bin/python3")))
+    try:
+        folder.chmod(0o777)
+        child = os.fork()
+        if child == 0:
+            _run_unprivileged(sandbox, folder)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (folder / "volume" / "result").read_text(encoding="utf-8") == "0\n"
+        assert (folder / "volume" / "result").stat().st_uid != 0
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run_unprivileged(sandbox: Sandbox, folder: Path) -> None:
+    """End this process, a fork, with the exit code of a pod."""
+    code: int | None = 99
+    try:
+        if os.geteuid() == 0:
+            os.setgroups(())
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        code, _ = Pods(sandbox, folder).run("sh", "-c", "id -u > /mnt/nfs/result")
+        sandbox.close()
+    finally:
+        os._exit(99 if code is None else code)
+
+
+# What the machine lacks.
+
+
+def fake(folder: Path, script: str) -> None:
+    program = folder / "bwrap"
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+
+
+def test_without_bubblewrap_there_is_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NemotronError, match="needs bwrap, which is not installed") as caught:
+        Sandbox()
+    assert "apt-get install bubblewrap" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "No permissions to create new namespace"),
+        ("exit 1", "bubblewrap gave no reason"),
+    ],
+)
+def test_where_user_namespaces_are_refused_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
+) -> None:
+    fake(tmp_path, script)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(NemotronError, match=words) as caught:
+        Sandbox()
+    assert "kernel.apparmor_restrict_unprivileged_userns" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_program_that_cannot_be_started_is_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bwrap").write_bytes(b"\x7fELF is not a program")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(NemotronError, match=r"cannot start .*bwrap: Exec format error"):
+        Sandbox()
+
+
+def test_a_machine_without_room_is_no_pod_that_failed(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    assert pods.run("true")[0] == 0
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(NemotronError, match="cannot start pod job-2: Resource temporarily unavailable"):
+        pods.start("true")
