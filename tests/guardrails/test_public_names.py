@@ -27,6 +27,11 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "get_startup_commands",
         "execute_local",
     ),
+    "nemo_runspec.run": (
+        "patch_cloud_data_mover_skip_configs",
+        "patch_dgxcloud_strip_source_chunks_from_exports",
+        "patch_dgxcloud_accept_legacy_kwargs",
+    ),
     "nemo_runspec.exceptions": ("ArtifactNotFoundError",),
 }
 

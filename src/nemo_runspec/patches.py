@@ -1,0 +1,181 @@
+"""Patches of nemo-run's own classes, for those who use them instead of this library's executors.
+
+Each is a function that changes nothing until it is called, and nothing when it is called again. This library's own
+executors need none of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nemo_run.core.execution.dgxcloud import DGXCloudExecutor, DGXCloudRequest
+from nemo_run.core.execution.lepton import LeptonExecutor
+
+from nemo_runspec.data_mover import is_transport_variable
+from nemo_runspec.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LEGACY_NAMES: Final = {"app_id": "client_id", "app_secret": "client_secret"}
+"""Earlier names of fields of `DGXCloudExecutor` -> what they are called now."""
+
+_RELEASE = "0.11"
+_MARK = "_nemo_runspec_patch"
+
+
+def _replace_method(owner: type, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put a wrapper in place of a method, once.
+
+    Raises:
+        UsageError: nemo-run is not of the release that the patches are written against.
+    """
+    installed = version("nemo_run")
+    if not installed.startswith(f"{_RELEASE}."):
+        message = (
+            f"this patch of {owner.__name__}.{name} is written for nemo-run {_RELEASE}, and {installed} is installed"
+        )
+        remedy = f"Install nemo_run=={_RELEASE}.*, or leave the patch out if this release no longer needs it."
+        raise UsageError(message, remedy=remedy)
+    original = getattr(owner, name)
+    if not hasattr(original, _MARK):
+        wrapper = wrap(original)
+        setattr(wrapper, _MARK, True)
+        setattr(owner, name, wrapper)
+
+
+def patch_cloud_data_mover_skip_configs() -> None:
+    """Keep `configs/*.yaml` of a job folder out of what nemo-run's two cloud executors send to the platform.
+
+    nemo-run writes the whole executor there, with `client_secret` and the values of `env_vars`, and then packs the job
+    folder into the command of its data mover, where the platform keeps it in clear. Nothing in a pod reads these
+    files; the serialised task and packager beside them, which `run.Partial` needs there, still travel.
+
+    Source: nemo-run 0.11.1 writes them in
+    https://github.com/NVIDIA-NeMo/Run/blob/main/nemo_run/run/torchx_backend/packaging.py and sends them in
+    https://github.com/NVIDIA-NeMo/Run/tree/main/nemo_run/core/execution, lepton.py and dgxcloud.py.
+    Remove when nemo-run neither writes secrets into a job folder nor sends `configs/`.
+
+    Raises:
+        UsageError: nemo-run is not of the release that this is written against.
+    """
+    for owner in (LeptonExecutor, DGXCloudExecutor):
+        _replace_method(owner, "copy_directory_data_command", _without_configs)
+    _replace_method(DGXCloudExecutor, "move_data", _moving_without_configs)
+
+
+def _without_configs(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def copy_directory_data_command(self: Any, local_dir_path: str, dest_path: str) -> Any:  # noqa: ANN401 - nemo-run's
+        with _stripped(local_dir_path) as folder:
+            return original(self, str(folder), dest_path)
+
+    return copy_directory_data_command
+
+
+def _moving_without_configs(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what sends files one by one where the whole does not fit."""
+
+    @functools.wraps(original)
+    def move_data(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - nemo-run's
+        with _stripped(self.job_dir) as folder:
+            moving = copy.copy(self)
+            moving.job_dir = str(folder)
+            return original(moving, *args, **kwargs)
+
+    return move_data
+
+
+@contextmanager
+def _stripped(folder: str) -> Iterator[Path]:
+    """Give a copy of a job folder without `configs/*.yaml`, nor a `configs` that would be empty then."""
+    with tempfile.TemporaryDirectory() as temporary:
+        # Its name becomes no part of the archive, and mkdtemp's 0700 keeps the copy to this user.
+        stripped = Path(temporary) / "job"
+        shutil.copytree(folder, stripped, symlinks=True)
+        configs = stripped / "configs"
+        if configs.is_dir():
+            for path in configs.glob("*.yaml"):
+                path.unlink()
+            if not any(configs.iterdir()):
+                configs.rmdir()
+        yield stripped
+
+
+def patch_dgxcloud_strip_source_chunks_from_exports() -> None:
+    """Keep the pieces of a source archive out of the script that nemo-run writes for run:ai.
+
+    `plan_for` gives the archive as environment variables. nemo-run sends an executor's variables with the workload,
+    and a second time as `export` lines of `torchrun_job.sh`, which its data mover then has to carry to the volume.
+
+    Source: nemo-run 0.11.1, DGXCloudRequest.materialize in
+    https://github.com/NVIDIA-NeMo/Run/blob/main/nemo_run/core/execution/dgxcloud.py.
+    Remove when that script repeats no variable that the workload already has.
+
+    Raises:
+        UsageError: nemo-run is not of the release that this is written against.
+    """
+    _replace_method(DGXCloudRequest, "materialize", _without_chunks)
+
+
+def _without_chunks(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def materialize(self: Any) -> Any:  # noqa: ANN401 - nemo-run's
+        executor = copy.copy(self.executor)
+        executor.env_vars = _without_transport(executor.env_vars)
+        return original(replace(self, executor=executor, extra_env=_without_transport(self.extra_env)))
+
+    return materialize
+
+
+def _without_transport(variables: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if not is_transport_variable(name)}
+
+
+def patch_dgxcloud_accept_legacy_kwargs() -> None:
+    """Let `DGXCloudExecutor` take `app_id` and `app_secret`, which are called `client_id` and `client_secret` now.
+
+    Experiments and configurations of before the change hold the old names; `status` and `logs` of such an experiment
+    end in a TypeError otherwise. Call it before the first `run.Config(DGXCloudExecutor, ...)`: fiddle remembers what a
+    class takes.
+
+    Source: nemo-run 0.11.1, core/execution/dgxcloud.py; changed by https://github.com/NVIDIA-NeMo/Run/pull/480.
+    Remove when nemo-run takes the old names, or no experiment of before is left.
+
+    Raises:
+        UsageError: nemo-run is not of the release that this is written against.
+    """
+    _replace_method(DGXCloudExecutor, "__init__", _taking_legacy_names)
+
+
+def _taking_legacy_names(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, N807 - stands in for nemo-run's
+        for old, new in LEGACY_NAMES.items():
+            if old in kwargs and new in kwargs:
+                message = f"DGXCloudExecutor got both '{new}' and '{old}', its old name"
+                raise TypeError(message)
+        original(self, *args, **{LEGACY_NAMES.get(name, name): value for name, value in kwargs.items()})
+
+    # Fiddle, on which `run.Config` rests, takes the arguments that the signature names.
+    __init__.__signature__ = _with_legacy_names(inspect.signature(original))  # type: ignore[attr-defined] # as PEP 362 says
+    return __init__
+
+
+def _with_legacy_names(signature: inspect.Signature) -> inspect.Signature:
+    """Add the old names, and let the new ones be left out for them."""
+    parameters = [
+        parameter.replace(default=None) if name in LEGACY_NAMES.values() else parameter
+        for name, parameter in signature.parameters.items()
+    ]
+    legacy = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in LEGACY_NAMES]
+    return signature.replace(parameters=[*parameters, *legacy])

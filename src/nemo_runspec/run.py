@@ -1,0 +1,13 @@
+"""Patches of nemo-run that users of its own classes call; the code is in `nemo_runspec.patches`."""
+
+from nemo_runspec.patches import (
+    patch_cloud_data_mover_skip_configs,
+    patch_dgxcloud_accept_legacy_kwargs,
+    patch_dgxcloud_strip_source_chunks_from_exports,
+)
+
+__all__ = [
+    "patch_cloud_data_mover_skip_configs",
+    "patch_dgxcloud_accept_legacy_kwargs",
+    "patch_dgxcloud_strip_source_chunks_from_exports",
+]

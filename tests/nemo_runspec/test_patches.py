@@ -1,0 +1,227 @@
+"""Each patch has a test that fails when nemo-run has mended the cause: the patch is to be removed then."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import fiddle as fdl
+import pytest
+from fiddle._src import signatures
+from fiddle.experimental import serialization
+from nemo_run import Config, DGXCloudExecutor, LeptonExecutor
+from nemo_run.core.execution.dgxcloud import DGXCloudRequest
+from nemo_run.core.packaging import GitArchivePackager
+
+from nemo_runspec import patches
+from nemo_runspec.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CANARY = "canary-of-the-job-folder"
+DGX = {
+    "base_url": "https://team.example/api/v1",
+    "kube_apiserver_url": "https://kube.example",
+    "project_name": "p",
+    "container_image": "image",
+    "pvc_nemo_run_dir": "/mnt/w",
+}
+
+
+@pytest.fixture(autouse=True)
+def unpatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put nemo-run's methods back after each test, and let fiddle look at its classes again."""
+    for owner, name in (
+        (LeptonExecutor, "copy_directory_data_command"),
+        (DGXCloudExecutor, "copy_directory_data_command"),
+        (DGXCloudExecutor, "move_data"),
+        (DGXCloudExecutor, "__init__"),
+        (DGXCloudRequest, "materialize"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    remembered = signatures._signature_cache  # noqa: SLF001 - nothing public forgets a signature
+    remembered.pop(DGXCloudExecutor, None)
+    yield
+    remembered.pop(DGXCloudExecutor, None)
+
+
+def dgx(**values: Any) -> Any:  # noqa: ANN401 - nemo-run ships no types
+    values = {"client_id": "i", "client_secret": "s"} | values
+    return DGXCloudExecutor(**DGX, **values)
+
+
+@pytest.fixture
+def lepton() -> Any:  # noqa: ANN401 - nemo-run ships no types
+    return LeptonExecutor(container_image="image", nemo_run_dir="/mnt/n", packager=GitArchivePackager())
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    folder = tmp_path / "job"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "code").mkdir()
+    (folder / "code" / "link").symlink_to("train.py")
+    (folder / "code" / "train.py").write_text("pass", encoding="utf-8")
+    (folder / "configs" / "job_executor.yaml").write_text(f"client_secret: {CANARY}", encoding="utf-8")
+    (folder / "configs" / "job_fn_or_script").write_text("task", encoding="utf-8")
+    return folder
+
+
+def members(command: Any) -> set[str]:  # noqa: ANN401 - a list on Lepton, a text on run:ai
+    """Give what is in the archive inside a data mover's command."""
+    text = command if isinstance(command, str) else " ".join(command)
+    encoded = re.search(r"echo (\S+) \| base64 -d", text)
+    assert encoded is not None
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(encoded[1]))) as archive:
+        return {name.removeprefix("./") for name in archive.getnames()}
+
+
+def test_nemo_run_still_sends_the_executor(lepton: Any, job: Path) -> None:  # noqa: ANN401 - nemo-run ships no types
+    for executor in (lepton, dgx()):
+        assert "configs/job_executor.yaml" in members(executor.copy_directory_data_command(str(job), "/dest"))
+
+
+def test_the_executor_stays_here_and_the_rest_travels(lepton: Any, job: Path) -> None:  # noqa: ANN401 - as above
+    patches.patch_cloud_data_mover_skip_configs()
+    for executor in (lepton, dgx()):
+        found = members(executor.copy_directory_data_command(str(job), "/dest"))
+        assert found - {"."} == {"code", "code/link", "code/train.py", "configs", "configs/job_fn_or_script"}
+    assert (job / "configs" / "job_executor.yaml").is_file()
+
+
+def test_a_folder_that_would_be_empty_does_not_travel(lepton: Any, job: Path) -> None:  # noqa: ANN401 - as above
+    patches.patch_cloud_data_mover_skip_configs()
+    (job / "configs" / "job_fn_or_script").unlink()
+    assert "configs" not in members(lepton.copy_directory_data_command(str(job), "/dest"))
+
+
+def test_a_job_without_configs_travels_as_it_is(lepton: Any, tmp_path: Path) -> None:  # noqa: ANN401 - as above
+    patches.patch_cloud_data_mover_skip_configs()
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+    assert "a.txt" in members(lepton.copy_directory_data_command(str(tmp_path), "/dest"))
+
+
+def moved_files(job: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
+    """Let nemo-run move a job file by file, and give all of the commands and the executor."""
+    commands: list[str] = []
+    monkeypatch.setattr(
+        DGXCloudExecutor, "_run_workspace_and_wait", lambda _, *arguments: commands.append(arguments[4])
+    )
+    executor = dgx(MAX_ARGS_CHARS=300)
+    executor.job_dir, executor.pvc_job_dir = str(job), "/mnt/w/job"
+    executor.move_data("token", "project", "cluster")
+    return "\n".join(commands), executor
+
+
+def test_nemo_run_still_sends_the_executor_file_by_file(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "job_executor.yaml" in moved_files(job, monkeypatch)[0]
+
+
+def test_file_by_file_the_executor_stays_here_too(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patches.patch_cloud_data_mover_skip_configs()
+    commands, executor = moved_files(job, monkeypatch)
+    assert "job_executor.yaml" not in commands
+    assert "/mnt/w/job/configs/job_fn_or_script" in commands
+    assert executor.job_dir == str(job)
+
+
+def request() -> Any:  # noqa: ANN401 - nemo-run ships no types
+    return DGXCloudRequest(
+        launch_cmd=["python", "train.py"],
+        jobs=["job"],
+        executor=dgx(env_vars={"NEMO_RUNSPEC_SRC_0": CANARY, "A": "1"}),
+        max_retries=0,
+        extra_env={"NEMO_RUNSPEC_JOB_0": CANARY, "B": "2"},
+    )
+
+
+def test_nemo_run_still_repeats_the_variables() -> None:
+    script = request().materialize()
+    assert script.count(CANARY) == 2
+
+
+def test_the_pieces_of_the_archive_are_in_no_script() -> None:
+    patches.patch_dgxcloud_strip_source_chunks_from_exports()
+    asked = request()
+    script = asked.materialize()
+    assert CANARY not in script
+    assert "export A=1" in script
+    assert "export B=2" in script
+    assert asked.executor.env_vars == {"NEMO_RUNSPEC_SRC_0": CANARY, "A": "1"}
+    assert CANARY not in repr(asked)
+
+
+def legacy_experiment() -> str:
+    """Give an executor as an experiment of before the change has it."""
+    text = serialization.dump_json(Config(DGXCloudExecutor, client_id="i", client_secret="s", **DGX))  # noqa: S106 - none
+    return str(text).replace("client_id", "app_id").replace("client_secret", "app_secret")
+
+
+def test_nemo_run_still_refuses_the_old_names() -> None:
+    with pytest.raises(TypeError, match="app_id"):
+        DGXCloudExecutor(**DGX, app_id="i", app_secret="s")  # noqa: S106 - no secret
+    with pytest.raises(TypeError, match="app_id"):
+        fdl.build(serialization.load_json(legacy_experiment()))
+
+
+def test_the_old_names_mean_the_new_ones() -> None:
+    patches.patch_dgxcloud_accept_legacy_kwargs()
+    made = [
+        DGXCloudExecutor(**DGX, app_id="i", app_secret="s"),  # noqa: S106 - no secret
+        DGXCloudExecutor(**DGX, client_id="i", app_secret="s"),  # noqa: S106 - no secret
+        dgx().clone(),
+        fdl.build(Config(DGXCloudExecutor, app_id="i", app_secret="s", **DGX)),  # noqa: S106 - no secret
+        fdl.build(serialization.load_json(legacy_experiment())),
+    ]
+    assert {(executor.client_id, executor.client_secret) for executor in made} == {("i", "s")}
+
+
+def test_a_name_and_its_old_one_do_not_fit_together() -> None:
+    patches.patch_dgxcloud_accept_legacy_kwargs()
+    with pytest.raises(TypeError, match="both 'client_id' and 'app_id'"):
+        dgx(app_id="j")
+    with pytest.raises(TypeError, match="client_secret"):
+        DGXCloudExecutor(**DGX, app_id="i")
+
+
+ALL = (
+    patches.patch_cloud_data_mover_skip_configs,
+    patches.patch_dgxcloud_strip_source_chunks_from_exports,
+    patches.patch_dgxcloud_accept_legacy_kwargs,
+)
+
+
+def methods() -> list[object]:
+    return [
+        LeptonExecutor.copy_directory_data_command,
+        DGXCloudExecutor.copy_directory_data_command,
+        DGXCloudExecutor.move_data,
+        DGXCloudExecutor.__init__,
+        DGXCloudRequest.materialize,
+    ]
+
+
+def test_patching_twice_is_patching_once() -> None:
+    before = methods()
+    for patch in ALL:
+        patch()
+    once = methods()
+    assert [new is old for new, old in zip(once, before, strict=True)] == [False] * len(before)
+    for patch in ALL:
+        patch()
+    assert methods() == once
+
+
+@pytest.mark.parametrize("release", ["0.10.2", "0.12.0", "0.110.0", "1.0"])
+def test_another_release_is_not_patched(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
+    monkeypatch.setattr(patches, "version", lambda _: release)
+    before = methods()
+    for patch in ALL:
+        with pytest.raises(UsageError, match=re.escape(f"and {release} is installed")):
+            patch()
+    assert methods() == before
