@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 JobFiles = Mapping[str, tuple[bytes, bool]]
 """Path below `/nemo_run` -> content, and whether it is executable."""
 
+SHARED_MEMORY_MIB: Final = 65_536
+"""Size of /dev/shm that nemo-run 0.11.1 asks for where nothing is said."""
+
 _NO_FILES: Final[JobFiles] = MappingProxyType({})
 _NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -151,16 +154,18 @@ def lepton_settings(place: object) -> LeptonSettings:
     """Give Lepton's settings of a profile or of an executor, whose fields have the same names.
 
     Args:
-        place: A `LeptonProfile` or a `LeptonExecutor`. What is None in it is left to the default.
+        place: A `LeptonProfile` or a `LeptonExecutor`; what is not set in it is left to the default, which for
+            `shared_memory_size` is nemo-run's.
     """
-    return lepton.LeptonSettings(**_given(place, lepton.LeptonSettings))
+    given = {"shared_memory_size": SHARED_MEMORY_MIB, **_given(place, lepton.LeptonSettings)}
+    return lepton.LeptonSettings(**given)
 
 
 def runai_settings(place: object) -> RunaiSettings:
     """Give run:ai's settings of a profile or of an executor, whose fields have the same names.
 
     Args:
-        place: A `DGXCloudProfile` or a `DGXCloudExecutor`. What is None in it is left to the default.
+        place: A `DGXCloudProfile` or a `DGXCloudExecutor`; what is not set in it is left to the default.
     """
     given = _given(place, runai.RunaiSettings)
     # The profile's name for it, and nemo-run's.
@@ -169,11 +174,13 @@ def runai_settings(place: object) -> RunaiSettings:
 
 
 def _given(place: object, settings: type[LeptonSettings | RunaiSettings]) -> dict[str, Any]:
-    values = {item.name: getattr(place, item.name, None) for item in fields(settings)}
-    # A mount that is a text is a git repository, which the launch script clones; the platform mounts tables.
-    tables = {name: value for name, value in values.items() if isinstance(value, list | tuple)}
-    values |= {
-        name: tuple(item for item in items if name != "mounts" or isinstance(item, Mapping))
-        for name, items in tables.items()
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    """Give the values that are set; nemo-run's executors have an empty text or False for what is not."""
+    given: dict[str, Any] = {}
+    for item in fields(settings):
+        value = getattr(place, item.name, None)
+        if isinstance(value, list | tuple):
+            # A mount that is a text is a git repository, which the launch script clones; the platform mounts tables.
+            given[item.name] = tuple(entry for entry in value if item.name != "mounts" or isinstance(entry, Mapping))
+        elif value is not None and value is not False and value != "":
+            given[item.name] = value
+    return given
