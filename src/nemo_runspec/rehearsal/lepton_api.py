@@ -1,0 +1,263 @@
+"""Lepton's API, as far as jobs need it (the cloud API notes and leptonai 0.27, api/v1/job.py, name the routes)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from nemo_runspec.rehearsal.cluster import NameTakenError
+from nemo_runspec.rehearsal.exchange import Call, Refusal, Reply, Route
+from nemo_runspec.rehearsal.lepton_rules import job_issues, job_pods
+from nemo_runspec.rehearsal.logs import stream_log
+from nemo_runspec.rehearsal.workloads import Order, Phase, random_letters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nemo_runspec.rehearsal.cluster import Cluster
+    from nemo_runspec.rehearsal.inventory import LeptonInventory
+    from nemo_runspec.rehearsal.workloads import Timing, WorkloadSeen
+
+_WORDS: Final = {
+    Phase.RUNNING: "Running",
+    Phase.RESTARTING: "Restarting",
+    Phase.STOPPING: "Stopping",
+    Phase.STOPPED: "Stopped",
+    Phase.COMPLETED: "Completed",
+    Phase.FAILED: "Failed",
+    Phase.DELETING: "Deleting",
+    Phase.DELETED: "Deleted",
+    Phase.ARCHIVED: "Archived",
+}
+_CODES: Final = {
+    400: "InvalidParameter",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "ResourceNotFound",
+    405: "MethodNotAllowed",
+    409: "ResourceConflict",
+    413: "RequestTooLarge",
+    429: "TooManyRequests",
+}
+_MODES: Final = ("alive_only", "archive_only", "alive_and_archive")
+_PAGE: Final = 500
+
+
+class LeptonApi:
+    """Answers the calls of one workspace.
+
+    Args:
+        inventory: What exists.
+        cluster: Runs the jobs.
+        folder: The twin's folder.
+        timing: How long things take.
+    """
+
+    def __init__(self, inventory: LeptonInventory, cluster: Cluster, folder: Path, timing: Timing) -> None:
+        """Build the table of routes."""
+        self.base = f"/api/v2/workspaces/{inventory.workspace_id}"
+        self._inventory = inventory
+        self._cluster = cluster
+        self._folder = folder
+        self._timing = timing
+        table = (
+            ("GET", "", self._workspace),
+            ("GET", "/workspace", self._workspace),
+            ("GET", "/dedicated-node-groups", self._node_groups),
+            ("GET", "/dedicated-node-groups/{group}/nodes", self._nodes),
+            ("POST", "/jobs", self._create),
+            ("GET", "/jobs", self._list),
+            ("GET", "/jobs/{id}", self._get),
+            ("PATCH", "/jobs/{id}", self._patch),
+            ("DELETE", "/jobs/{id}", self._delete),
+            ("GET", "/jobs/{id}/events", self._events),
+            ("GET", "/jobs/{id}/replicas", self._replicas),
+            ("GET", "/jobs/{id}/replicas/{replica}/log", self._log),
+        )
+        self._routes = tuple(Route(method, f"{self.base}{path}", handle) for method, path, handle in table)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Everything that is documented, without Ray."""
+        return self._routes
+
+    def authorise(self, call: Call) -> None:
+        """Accept the workspace's token only."""
+        if not secrets.compare_digest(call.bearer.encode(), self._inventory.token.encode()):
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "the token is not valid in this workspace")
+
+    def refusal(self, call: Call, refusal: Refusal) -> Reply:
+        """Give `code` and `message`, of which clients show both."""
+        del call  # every path has the same form
+        details = "; ".join(f"{field}: {problem}" for field, problem in refusal.issues.items())
+        message = ": ".join(filter(None, [refusal.message, details]))
+        return Reply(refusal.status, {"code": _CODES.get(refusal.status, "InternalError"), "message": message})
+
+    def _workspace(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        del call, parts
+        name = self._inventory.workspace_id
+        return Reply(HTTPStatus.OK, {"workspace_id": name, "workspace_name": name, "display_name": name})
+
+    def _node_groups(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        del call, parts
+        groups = self._inventory.node_group_ids().items()
+        rows = [{"metadata": {"id": key, "name": name}, "spec": {}, "status": {}} for key, name in groups]
+        return Reply(HTTPStatus.OK, rows)
+
+    def _nodes(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        del call
+        group = parts["group"]
+        if group not in self._inventory.node_group_ids():
+            raise Refusal(HTTPStatus.NOT_FOUND, f"node group '{group}' does not exist")
+        nodes = self._inventory.node_ids(group)
+        rows = [{"metadata": {"id": node}, "spec": {"unschedulable": False}, "status": None} for node in nodes]
+        return Reply(HTTPStatus.OK, rows)
+
+    def _create(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        del parts
+        body = call.json()
+        issues = job_issues(body, self._inventory)
+        if issues:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "the job is not valid", issues)
+        metadata, spec = body["metadata"], body["spec"]
+        # Of a name alone, without an identifier, the platform makes one.
+        job = metadata.get("id") or f"{metadata['name']}-{random_letters(4)}"
+        if self._find(job, "alive_only") is not None:
+            raise Refusal(HTTPStatus.CONFLICT, f"job '{job}' exists already")
+        keep_s = spec.get("ttl_seconds_after_finished")
+        order = Order(
+            id=job,
+            name=job,
+            kind="job",
+            body=body,
+            pods=job_pods(job, spec, self._inventory, self._folder),
+            waiting=("Queueing", "Starting"),
+            resuming=("Starting",),
+            restarts=(spec.get("max_failure_retry") or 0) + (spec.get("max_job_failure_retry") or 0),
+            not_before_s=float((spec.get("time_schedule") or {}).get("start_at") or 0),
+            keep_s=None if keep_s is None else float(keep_s),
+        )
+        try:
+            seen = self._cluster.create(order)
+        except NameTakenError as error:
+            raise Refusal(HTTPStatus.CONFLICT, f"job '{job}' exists already") from error
+        return Reply(HTTPStatus.CREATED, self._job(seen))
+
+    def _list(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        del parts
+        mode = _mode(call)
+        page, size = call.number("page", 1, least=1), call.number("page_size", _PAGE, least=1)
+        text, states = call.parameter("q") or call.parameter("query"), call.query.get("status", [])
+        jobs = [
+            self._job(seen)
+            for seen in reversed(self._cluster.workloads())
+            if _is_in(seen, mode) and text in seen.name and (not states or _state(seen) in states)
+        ]
+        return Reply(HTTPStatus.OK, {"jobs": jobs[(page - 1) * size : page * size], "total": len(jobs)})
+
+    def _get(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        return Reply(HTTPStatus.OK, self._job(self._known(call, parts)))
+
+    def _patch(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        seen = self._known(call, parts)
+        stopped = (call.json().get("spec") or {}).get("stopped")
+        if not isinstance(stopped, bool) or seen.phase.is_gone:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "only spec.stopped of a job that is alive can be changed")
+        (self._cluster.stop if stopped else self._cluster.resume)(seen.key)
+        return Reply(HTTPStatus.OK, self._job(self._cluster.by_key(seen.key)))
+
+    def _delete(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        seen = self._known(call, parts)
+        self._cluster.delete(seen.key)
+        return Reply(HTTPStatus.OK, {})
+
+    def _events(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        seen = self._known(call, parts)
+        rows = [
+            {
+                "type": "Warning" if phase in {Phase.FAILED, Phase.RESTARTING} else "Normal",
+                "reason": _WORDS.get(phase, "Queueing"),
+                "regarding": {"kind": "LeptonJob", "name": seen.name},
+                "count": 1,
+                "last_observed_time": datetime.fromtimestamp(when, UTC).isoformat(),
+            }
+            for when, phase in seen.history
+        ]
+        return Reply(HTTPStatus.OK, rows)
+
+    def _replicas(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        seen = self._known(call, parts)
+        # A replica is there from the moment that its pod has been started.
+        rows = [
+            {
+                "metadata": {"id": pod.name, "name": pod.name},
+                "id": pod.name,
+                "status": {"node": {"id": f"node-{pod.index}", "name": f"node-{pod.index}"}},
+            }
+            for pod in seen.pods
+            if pod.is_started
+        ]
+        return Reply(HTTPStatus.OK, rows)
+
+    def _log(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        seen = self._known(call, parts)
+        name = parts["replica"]
+        pod = next((pod for pod in seen.pods if pod.name == name and pod.is_started), None)
+        if pod is None or seen.phase.is_gone:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"replica '{name}' does not exist")
+        return Reply(HTTPStatus.OK, stream=stream_log(self._cluster, seen, pod))
+
+    def _find(self, job: str, mode: str) -> WorkloadSeen | None:
+        found = (seen for seen in reversed(self._cluster.workloads()) if seen.id == job and _is_in(seen, mode))
+        return next(found, None)
+
+    def _known(self, call: Call, parts: Mapping[str, str]) -> WorkloadSeen:
+        seen = self._find(parts["id"], _mode(call))
+        if seen is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"job '{parts['id']}' does not exist")
+        return seen
+
+    def _job(self, seen: WorkloadSeen) -> dict[str, Any]:
+        metadata = {**seen.body["metadata"], "id": seen.id, "created_at": int(seen.created_s * 1000)}
+        is_told = time.time() >= seen.created_s + self._timing.unknown_s
+        return {
+            "metadata": {"name": seen.name, **metadata},
+            "spec": seen.body["spec"],
+            "status": _status(seen) if is_told else None,
+        }
+
+
+def _mode(call: Call) -> str:
+    mode = call.parameter("job_query_mode", _MODES[0])
+    if mode not in _MODES:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"job_query_mode '{mode}' is none of {', '.join(_MODES)}")
+    return mode
+
+
+def _is_in(seen: WorkloadSeen, mode: str) -> bool:
+    return mode == "alive_and_archive" or seen.phase.is_gone is (mode == "archive_only")
+
+
+def _state(seen: WorkloadSeen) -> str:
+    if seen.phase is Phase.WAITING and time.time() < seen.order.not_before_s:
+        return "Awaiting"
+    return _WORDS.get(seen.phase, seen.word)
+
+
+def _status(seen: WorkloadSeen) -> dict[str, Any]:
+    alive = [pod for pod in seen.pods if pod.exit_code is None]
+    return {
+        "job_name": seen.name,
+        "state": _state(seen),
+        "ready": sum(pod.is_ready for pod in seen.pods),
+        "active": len(alive),
+        "failed": sum(pod.exit_code not in {None, 0} for pod in seen.pods),
+        "succeeded": sum(pod.exit_code == 0 for pod in seen.pods),
+        "creation_time": int(seen.created_s * 1000),
+        "completion_time": None if seen.finished_s is None else int(seen.finished_s * 1000),
+        "job_history": [],
+    }
