@@ -27,7 +27,8 @@ _HEAD = """\
 it trains; a recipe does the opposite. `nemotron nano3 sft --run slurm` takes the profile `[slurm]`.
 [env.toml.example](../env.toml.example) is a complete file to copy from.
 
-This version starts jobs with profiles of executor `local`; profiles of the others are read, checked and shown.
+This version starts jobs with profiles of executor `local`, `lepton` and `dgxcloud`; profiles of the others are read,
+checked and shown.
 
 ```console
 $ nemotron env list
@@ -47,11 +48,17 @@ In the working directory and then upwards, up to the folder that holds `pyprojec
 * `extends = "other"` takes over the keys of another profile, which may extend a third. A key that is given again
   replaces the inherited one; lists and tables are replaced as a whole. A table without `executor` that others extend is
   a template: it is checked with the profiles that extend it, and cannot be run itself.
-* An unknown key, a value of the wrong type and a missing required key are errors that name the line. All problems of a
-  profile are shown at once.
+* An unknown key, a value of the wrong type and a missing required key are errors that name the line. So is what a cloud
+  would refuse or lose: a reserved mount path or variable, two volumes on one folder, a job folder or workspace on no
+  volume that can be written. All problems of a profile are shown at once.
 * Values win over the configuration's `run.env`, and `run.env.nodes=4` on the command line wins over both. `--dry-run`
   says of each value where it came from, for example `slurm (env.toml:12)`.
 * Text may hold `${{oc.env:NAME}}`, which is read from your environment when a job or an executor is built.
+  `client_secret` is an exception: it is read when the platform asks for it, and stands in no configuration.
+* `${{auto_mount:git+URL@REF,/TARGET}}` in `mounts` of a cloud's profile is a git repository. REF (a branch, a tag or a
+  commit) becomes one commit when the job is submitted; each pod then finds that commit on `/TARGET`. URL is `https`,
+  `ssh` or `file` and holds no password; pods need git in their image and access of their own. Submodules are not
+  fetched.
 """
 
 

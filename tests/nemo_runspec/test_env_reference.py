@@ -25,9 +25,9 @@ def test_every_key_has_its_row() -> None:
 
 
 def test_it_says_which_executors_can_start_a_job() -> None:
-    found = re.search(r"This version starts jobs with profiles of executor (.*?);", reference())
+    found = re.search(r"This version starts jobs with profiles of executor ([^;]*);", reference())
     assert found is not None
-    assert re.findall(r"`(\w+)`", found[1]) == list(FACTORIES)
+    assert sorted(re.findall(r"`(\w+)`", found[1])) == sorted(FACTORIES)
 
 
 def test_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,7 +158,7 @@ def test_the_pieces_of_the_archive_are_in_no_script() -> None:
 
 def legacy_experiment() -> str:
     """Give an executor as an experiment of before the change has it."""
-    text = serialization.dump_json(Config(DGXCloudExecutor, client_id="i", client_secret="s", **DGX))  # noqa: S106 - none
+    text = serialization.dump_json(Config(DGXCloudExecutor, client_id="i", client_secret="s", **DGX))  # noqa: S106 - no secret
     return str(text).replace("client_id", "app_id").replace("client_secret", "app_secret")
 
 

@@ -66,6 +66,13 @@ class CloudProfile(Profile):
     folder_key: ClassVar[str]
     job_root_key: ClassVar[str]
 
+    workspace: str | None = key(
+        TEXT,
+        "Folder for outputs on one of the volumes, as pods see it, or an address. Without it, the first volume that "
+        "can be written.",
+        example='"/mnt/nfs/nemotron"',
+    )
+
     custom_spec: Mapping[str, Any] = key(
         TableOf(None, "the platform's own fields"), "More fields of the job's specification.", example="{}"
     )
@@ -207,7 +214,8 @@ class LeptonProfile(CloudProfile):
     )
     mounts: tuple[str | Mapping[str, Any], ...] = key(
         ListOf(Either((((Mapping,), _LEPTON_MOUNT), ((str,), TEXT))), "tables with path, mount_path and from"),
-        "Volumes to mount: `path` in the volume, `mount_path` in the container, `from` the volume.",
+        "Volumes to mount: `path` in the volume, `mount_path` in the container, `from` the volume. A text is a git "
+        "repository that each pod clones: `${auto_mount:git+URL@REF,/TARGET}`.",
         example='[{ path = "/", mount_path = "/mnt/nfs", from = "node-nfs:shared" }]',
     )
     resource_shape: str | None = key(TEXT, "Machine shape of each node.", example='"gpu.8xh100-sxm"')
@@ -272,6 +280,11 @@ class DGXCloudProfile(CloudProfile):
         ListOf(_PVC, "tables with path and claimName"),
         "Persistent volume claims to mount; `existingPvc = true` for one that is there already.",
         example='[{ path = "/mnt/workspace", claimName = "team-workspace", existingPvc = true }]',
+    )
+    mounts: tuple[str | Mapping[str, Any], ...] = key(
+        ListOf(TEXT, "repositories"),
+        "Git repositories that each pod clones. Volumes stand in `pvcs`.",
+        example='["${auto_mount:git+https://github.com/NVIDIA-NeMo/Megatron-Bridge.git@main,/opt/Megatron-Bridge}"]',
     )
     distributed_framework: str | None = key(TEXT, "Framework of multi-node workloads.", example='"PyTorch"')
     dgxcloud_max_args_chars: int | None = key(
