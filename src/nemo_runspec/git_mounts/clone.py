@@ -148,7 +148,7 @@ def _git(folder: Path, *arguments: str) -> str:
             text=True,
         )
     except FileNotFoundError as failure:
-        message = "the image has no git; choose one that has, or install it in startup_commands"
+        message = "the image has no git, which cloning needs; choose one that has"
         raise CloneError(message) from failure
     if done.returncode != 0:
         message = f"git {arguments[0]}: {done.stderr.strip() or 'no reason given'}"
