@@ -1,0 +1,74 @@
+"""What the pod's side is made of: the command's prefix, its code, and what it is to do."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import io
+import json
+import tokenize
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+from nemo_runspec.data_mover.archive import compress
+from nemo_runspec.data_mover.chunks import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+POD_FOLDER: Final = Path(__file__).parent / "pod"
+MODULES: Final = ("variables", "unpack", "rendezvous", "process", "entry")
+"""The pod's modules; each imports only those before it."""
+
+
+@functools.cache
+def command_prefix() -> tuple[str, ...]:
+    """Give the words that stand before the job's command in a pod.
+
+    Python is told not to look at `PYTHON*` variables and the working folder (`-I`): nothing there may take the place
+    of a module of the standard library before the job's files are verified.
+    """
+    return ("python3", "-I", "-c", bare((POD_FOLDER / "load.py").read_text(encoding="utf-8")))
+
+
+@functools.cache
+def pod_code() -> str:
+    """Give the pod's modules as one value, their digest before it."""
+    modules = [(name, bare((POD_FOLDER / f"{name}.py").read_text(encoding="utf-8"))) for name in MODULES]
+    text = json.dumps(modules, separators=(",", ":"), ensure_ascii=False).encode()
+    data = compress(text)
+    return f"{hashlib.sha256(data).hexdigest()}:{encode(data)}"
+
+
+def boot_value(parameters: Mapping[str, Any]) -> str:
+    """Give what the pod is to do as JSON, in ASCII and without `$`, which platforms expand."""
+    return json.dumps(parameters, separators=(",", ":"), sort_keys=True).replace("$", "\\u0024")
+
+
+def bare(source: str) -> str:
+    """Give a module without its comments, docstrings, empty lines, and what only type checkers read.
+
+    The text is cut, not generated anew, so that every version of Python gives the same.
+    """
+    lines = source.splitlines()
+    gone: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if _is_docstring(node) or _is_for_checkers(node):
+            gone.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and all(map(_is_docstring, node.body)):
+            lines[node.lineno - 1] += " pass"  # a docstring was all of it
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    kept = [line for number, line in enumerate(lines, start=1) if number not in gone and line.strip()]
+    return "\n".join(kept) + "\n"
+
+
+def _is_docstring(node: ast.AST) -> TypeGuard[ast.Expr]:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_for_checkers(node: ast.AST) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
