@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -161,6 +162,27 @@ def test_what_the_image_has_there_is_moved_aside(tmp_path: Path) -> None:
     link(target, folder)
     assert target.resolve() == folder
     assert (tmp_path / f"opt.of-image-{os.getpid()}" / "image.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("reason", [errno.EXDEV, errno.EACCES])
+def test_what_cannot_be_moved_is_removed_only_from_the_pod_s_own_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def refuse(path: Path, _: Path) -> None:
+        raise OSError(reason, os.strerror(reason), str(path))
+
+    folder, target = tmp_path / "clone", tmp_path / "opt"
+    folder.mkdir()
+    (target / "part").mkdir(parents=True)
+    monkeypatch.setattr(Path, "rename", refuse)
+    own = target.stat().st_dev == Path("/").stat().st_dev
+    if reason == errno.EXDEV and own:
+        link(target, folder)
+        assert target.resolve() == folder
+    else:
+        with pytest.raises(CloneError, match="cannot be moved aside"):
+            link(target, folder)
+        assert (target / "part").is_dir()
 
 
 def test_a_link_of_an_earlier_start_is_replaced(tmp_path: Path) -> None:
