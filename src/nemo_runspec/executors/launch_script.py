@@ -5,19 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Final
 
+from nemo_runspec.data_mover import CODE_DIR, JOB_LINK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-POD_JOB_DIR: Final = "/nemo_run"
-"""Where a pod's command sees the files of its job; nemo-run's name for it."""
-
-WORKING_DIRECTORY: Final = f"{POD_JOB_DIR}/code"
-"""Where a pod's command runs; nemo-run's choice too."""
 
 LAUNCH_SCRIPT: Final = "launch.sh"
 """The script's name among the job's files."""
 
-LAUNCH_COMMAND: Final = ("bash", f"{POD_JOB_DIR}/{LAUNCH_SCRIPT}")
+LAUNCH_COMMAND: Final = ("bash", f"{JOB_LINK}/{LAUNCH_SCRIPT}")
 """What each pod runs when the job's files are there."""
 
 _FAILED: Final = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
@@ -45,12 +41,12 @@ def launch_script(
         folders: Folders below `/nemo_run` that the command expects.
     """
     extras = [shlex.quote(extra) for extra in pip_extras]
-    steps = [f"mkdir -p {shlex.quote(f'{POD_JOB_DIR}/{folder}')}" for folder in folders]
+    steps = [f"mkdir -p {shlex.quote(f'{JOB_LINK}/{folder}')}" for folder in folders]
     steps += clone_lines
     if extras:
         steps.append(f"python -m pip install --quiet --no-input {' '.join(extras)}")
     steps += [*pre_launch_commands, *startup_commands]
-    lines = ["#!/usr/bin/env bash", "set -e", f"cd {WORKING_DIRECTORY}"]
+    lines = ["#!/usr/bin/env bash", "set -e", f"cd {CODE_DIR}"]
     if steps:
         lines += [_FAILED, *steps, "trap - ERR"]
     return "\n".join([*lines, f"exec {command}", ""])

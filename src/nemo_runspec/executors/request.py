@@ -15,6 +15,7 @@ from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, LAUNCH_SCRIPT
 from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import NAME, Request, Workload, canonical
+from nemo_runspec.toml.values import empty_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +29,6 @@ JobFiles = Mapping[str, tuple[bytes, bool]]
 
 SHARED_MEMORY_MIB: Final = 65_536
 """Size of /dev/shm that nemo-run 0.11.1 asks for where nothing is said."""
-
-_NO_FILES: Final[JobFiles] = MappingProxyType({})
-_NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +72,10 @@ class CloudJob:
     retries: int = 0
     home: str
     launch: str
-    files: JobFiles = field(default=_NO_FILES, repr=False)
-    env: Mapping[str, str] = field(default=_NO_TEXTS, repr=False)
-    secrets: Mapping[str, str] = field(default=_NO_TEXTS, repr=False)
-    secret_references: Mapping[str, str] = _NO_TEXTS
+    files: JobFiles = field(default_factory=empty_table, repr=False)
+    env: Mapping[str, str] = field(default_factory=empty_table, repr=False)
+    secrets: Mapping[str, str] = field(default_factory=empty_table, repr=False)
+    secret_references: Mapping[str, str] = field(default_factory=empty_table)
     source: Source | None = None
 
     @property

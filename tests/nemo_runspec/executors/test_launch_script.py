@@ -4,7 +4,8 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
-from nemo_runspec.executors.launch_script import WORKING_DIRECTORY, launch_script
+from nemo_runspec.data_mover import CODE_DIR
+from nemo_runspec.executors.launch_script import launch_script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def test_steps_run_in_their_order_and_a_failing_one_ends_the_job(tmp_path: Path)
 
 def test_without_its_working_directory_nothing_runs(tmp_path: Path) -> None:
     script = launch_script("echo command")
-    assert WORKING_DIRECTORY in script
+    assert CODE_DIR in script
     path = tmp_path / "launch.sh"
     path.write_text(script.replace("/nemo_run", str(tmp_path / "missing")), encoding="utf-8")
     done = subprocess.run(["/bin/bash", path], capture_output=True, text=True, check=False)
