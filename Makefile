@@ -22,6 +22,7 @@ demo: $(VENV)/.installed-tiny ## install what the demo needs and run the whole n
 	$(RUN)/nemotron nano3 pipe -c tiny
 
 test: $(VENV)/.installed-test ## install what the tests need and run all of them
+	scripts/system_packages.sh
 	$(RUN)/python -m pytest
 
 check: $(VENV)/.installed-check ## lint, types and guardrails

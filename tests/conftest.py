@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 NOTHING_SKIPS = "NEMOTRON_CI"
 
 # Variables of the caller's that would change what the code under test does, or how its output looks.
-FOREIGN_PREFIXES = ("NEMOTRON_", "NEMO_RUNSPEC_", "WANDB_", "SLURM_", "HF_", "TORCHELASTIC_", "_NEMOTRON_")
+FOREIGN_PREFIXES = (
+    "NEMOTRON_",
+    "NEMO_RUNSPEC_",
+    "LEPTON_",
+    "RUNAI_",
+    "WANDB_",
+    "SLURM_",
+    "HF_",
+    "TORCHELASTIC_",
+    "_NEMOTRON_",
+)
 FOREIGN_NAMES = (
     "RANK",
     "LOCAL_RANK",

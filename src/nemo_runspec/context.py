@@ -17,7 +17,17 @@ OVERRIDE = re.compile(r"^(?P<add>\+\+)?(?P<key>[A-Za-z_][\w-]*(?:\.[\w-]+)*)=(?P
 CLUSTER = re.compile(r"^-[A-Za-z][A-Za-z_-]")
 
 # What a mistyped option is compared with.
-OPTIONS = ("--config", "--run", "--batch", "--dry-run", "--json", "--help")
+OPTIONS = (
+    "--config",
+    "--run",
+    "--batch",
+    "--dry-run",
+    "--rehearse",
+    "--with-master",
+    "--committed-only",
+    "--json",
+    "--help",
+)
 
 
 class Mode(enum.Enum):
@@ -69,7 +79,10 @@ class RecipeConfig:
         profile: Name of the env.toml profile (`--run` or `--batch`); None runs here without one.
         mode: Whether the command waits, and where the job runs.
         dry_run: Show the job and stop.
-        as_json: Print one JSON object instead of text.
+        rehearse: Run the job of a cloud profile here, against a twin of its platform.
+        with_master: The twin of run:ai adds a master pod, as some installations do.
+        committed_only: Refuse to send sources that differ from the last commit.
+        as_json: Print one JSON object instead of text, or after a rehearsal's.
         overrides: `key=value` entries in the order typed.
         passthrough: Arguments that the recipe's script receives unchanged.
         argv: The whole command line, for the record.
@@ -79,6 +92,9 @@ class RecipeConfig:
     profile: str | None = None
     mode: Mode = Mode.LOCAL
     dry_run: bool = False
+    rehearse: bool = False
+    with_master: bool = False
+    committed_only: bool = False
     as_json: bool = False
     overrides: tuple[Override, ...] = ()
     passthrough: tuple[str, ...] = ()
@@ -108,20 +124,33 @@ def parse_recipe_config(ctx: CommandContext, argv: Sequence[str] = ()) -> Recipe
         raise UsageError(
             message, remedy="--run waits for the job and shows its log, --batch returns at once: give one."
         )
-    if params.get("json") and not params.get("dry_run"):
-        message = "--json goes with --dry-run: what a job prints is its own"
-        raise UsageError(message, remedy="Add --dry-run, or leave --json out.")
+    _check_modes(params)
     overrides, passthrough = split_arguments(ctx.args)
     return RecipeConfig(
         config=params.get("config"),
         profile=run if run is not None else batch,
         mode=Mode.RUN if run is not None else Mode.BATCH if batch is not None else Mode.LOCAL,
         dry_run=bool(params.get("dry_run")),
+        rehearse=bool(params.get("rehearse")),
+        with_master=bool(params.get("with_master")),
+        committed_only=bool(params.get("committed_only")),
         as_json=bool(params.get("json")),
         overrides=overrides,
         passthrough=(*passthrough, *ctx.meta.get(VERBATIM, ())),
         argv=tuple(argv),
     )
+
+
+def _check_modes(params: Mapping[str, Any]) -> None:
+    if params.get("json") and not (params.get("dry_run") or params.get("rehearse")):
+        message = "--json goes with --dry-run and --rehearse: what a job prints is its own"
+        raise UsageError(message, remedy="Add one of them, or leave --json out.")
+    if params.get("rehearse") and params.get("run") is None:
+        message = "--rehearse runs the job of a cloud profile on this machine, and no profile is named with --run"
+        raise UsageError(message, remedy="Add --run PROFILE, with a profile of Lepton or DGX Cloud.")
+    if params.get("with_master") and not params.get("rehearse"):
+        message = "--with-master is about the twin of run:ai in a rehearsal"
+        raise UsageError(message, remedy="Add --rehearse, or leave --with-master out.")
 
 
 SHORT_WITH_VALUE = "crb"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nemo_runspec.env import CloudProfile
 from nemo_runspec.redaction import REDACTED, Redactor, is_secret_name
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ def build_env_vars(
         if wandb.get(key)
     ]
     secrets = dict.fromkeys((*CREDENTIALS, *profile.secret_names))
-    found += [(name, source[name], "your environment") for name in secrets if source.get(name)]
+    # What a cloud holds a secret for is delivered by the cloud.
+    delivered = profile.secret_references if isinstance(profile, CloudProfile) else {}
+    taken = (name for name in secrets if name not in delivered and source.get(name))
+    found += [(name, source[name], "your environment") for name in taken]
     known = {"run.env.env_vars": f"profile {profile.origins.get('env_vars', profile.name)}"}
     for name, value in profile.env_vars.items():
         found.append((name, value, _origin(known if origins is None else origins, f"run.env.env_vars.{name}")))
@@ -120,7 +124,7 @@ def job_redactor(
     values = [value for name, value in source.items() if is_secret_variable(name, profile)]
     redactor = Redactor(values, names=profile.secret_names, references=profile.secret_references)
     argv = (*request.argv, *map(str, request.overrides), *request.passthrough) if request else ()
-    return redactor.learning(data=(profile.as_config(), config or {}), argv=argv)
+    return redactor.learning(data=(profile.as_config(confidential=True), config or {}), argv=argv)
 
 
 @contextmanager

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.artifacts import ArtifactStore
-from nemo_runspec.config.load import MergedConfig, build_job_config, parse_config
+from nemo_runspec.config.load import COMMAND_LINE, MergedConfig, build_job_config, parse_config
 from nemo_runspec.config.resolvers import Resolution, resolve
-from nemo_runspec.config.resolvers.workspace import workspace_of
+from nemo_runspec.config.resolvers.workspace import DEFAULT, workspace_of
 from nemo_runspec.config.save import extract_train_config, generate_job_dir, train_file
-from nemo_runspec.env import EXECUTORS, LocalProfile, Origin, Profile, known_keys, load_env_file, load_env_profile
+from nemo_runspec.data_mover import CODE_DIR, select
+from nemo_runspec.env import (
+    EXECUTORS,
+    CloudProfile,
+    LocalProfile,
+    Origin,
+    Profile,
+    known_keys,
+    load_env_file,
+    load_env_profile,
+)
 from nemo_runspec.env_vars import EnvVar, build_env_vars, job_redactor
-from nemo_runspec.errors import ProfileError, SpecError
+from nemo_runspec.errors import ConfigError, ProfileError
 from nemo_runspec.job_folder import JOB_DIR_VARIABLE
+from nemo_runspec.paths import absolute
+from nemo_runspec.place import Place
 from nemo_runspec.redaction import Redactor, redact_named
 from nemo_runspec.spec import Runspec, parse
 
@@ -26,8 +37,6 @@ if TYPE_CHECKING:
 
     from nemo_runspec.context import RecipeConfig
     from nemo_runspec.errors import ArtifactNotFoundError
-
-DEFAULT_COMMAND = "python {script} --config {config}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +50,16 @@ class Job:
         config: The merged configuration with origins.
         run: The resolved `run` section.
         train_config: The resolved rest, which the script reads.
-        workspace: Where results are kept; an absolute path or a URL.
+        workspace: Where results are kept, as the job sees it; an absolute path or a URL.
+        nodes: Number of nodes.
+        gpus_per_node: GPUs of each node; 0 for none.
         artifact_root: The artifact store's URL.
         inputs: Artifacts that the configuration read, `key -> name:vN`.
         missing: `reference -> error` for each artifact that the store lacks; not empty only when the caller allowed it.
         obstacles: What keeps the job from starting here and now, beside missing artifacts; a dry-run shows it.
-        job_dir: The job's own folder; not made yet.
-        command: The command to run, as arguments.
+        job_dir: The job's own folder on this machine; not made yet.
+        command: The command to run, as arguments; `Expanded` ones hold variables that only the job knows.
+        deferred: Whether the job looks its artifacts up itself, because their store cannot be read from here.
         env: The job's variables.
         redactor: Takes the secrets that this job knows out of what is shown or written.
     """
@@ -59,14 +71,22 @@ class Job:
     run: Mapping[str, Any]
     train_config: Mapping[str, Any]
     workspace: str
+    nodes: int
+    gpus_per_node: int
     artifact_root: str
     inputs: Mapping[str, str]
     missing: Mapping[str, ArtifactNotFoundError]
     obstacles: tuple[ProfileError, ...]
     job_dir: Path
     command: tuple[str, ...]
+    deferred: bool
     env: tuple[EnvVar, ...]
     redactor: Redactor
+
+    @property
+    def in_pods(self) -> bool:
+        """Whether it runs on a cloud, away from this machine's files."""
+        return isinstance(self.profile, CloudProfile)
 
 
 def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_missing: bool = False) -> Job:
@@ -84,42 +104,86 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     spec = recipe if isinstance(recipe, Runspec) else parse(recipe)
     env_file = load_env_file()
     chosen = load_env_profile(request.profile, env_file) if request.profile is not None else LocalProfile.default()
+    if isinstance(chosen, CloudProfile) and chosen.workspace is None:
+        chosen = chosen.with_overrides({"workspace": chosen.pod_workspace}, Origin("its first volume"))
     config = build_job_config(
         parse_config(request, spec), profile=chosen, env_file=env_file, overrides=request.overrides
     )
+    in_pods = isinstance(chosen, CloudProfile)
     workspace = workspace_of(config.tree)
     artifact_root = str(config.tree.run.get("artifacts", {}).get("root") or f"{workspace}/artifacts")
-    resolution = Resolution(ArtifactStore(artifact_root), missing={} if allow_missing else None)
+    # A path on a cluster's volumes says nothing here; a URL does.
+    deferred = in_pods and "://" not in artifact_root
+    resolution = Resolution(
+        ArtifactStore(artifact_root), missing={} if allow_missing or deferred else None, deferred=deferred
+    )
     resolved = resolve(config.tree, resolution, path=config.path)
     run: dict[str, Any] = resolved["run"]
     profile = effective_profile(chosen, run["env"])
-    job_dir = generate_job_dir(spec.name, workspace)
-    command_config = job_dir / train_file(spec.config.format)
-    env = (
-        *build_env_vars(spec, profile, run=run, workspace=workspace, origins=config.origins),
-        EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),
-    )
+    nodes = _nodes(spec, profile, config)
+    job_dir = generate_job_dir(spec.name, absolute(DEFAULT, error=ConfigError) if in_pods else workspace)
+    gpus = spec.resources.gpus_per_node or 0 if profile.gpus_per_node is None else profile.gpus_per_node
+    place = _place(spec, profile, job_dir=PurePosixPath(job_dir), nodes=nodes)
+    own = () if in_pods else (EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),)
+    train_config: dict[str, Any] = extract_train_config(resolved)
+    redactor = job_redactor(profile, request, config=resolved)
+    obstacles = [*_obstacles(spec, profile, workspace, artifact_root)]
+    if in_pods:
+        obstacles += _readable_secrets(redactor, train_config, request.passthrough)
     return Job(
         spec=spec,
         request=request,
         profile=profile,
         config=config,
         run=run,
-        train_config=extract_train_config(resolved),
+        train_config={key: place.relocate(value) for key, value in train_config.items()},
         workspace=workspace,
+        nodes=nodes,
+        gpus_per_node=gpus,
         artifact_root=artifact_root,
         inputs=resolution.inputs,
         missing=resolution.missing or {},
-        obstacles=tuple(_obstacles(spec, profile, workspace, artifact_root)),
+        obstacles=tuple(obstacles),
         job_dir=job_dir,
-        command=compose_command(spec, profile, config=command_config, passthrough=request.passthrough),
-        env=env,
-        redactor=job_redactor(profile, request, config=resolved),
+        command=(
+            *place.compose(
+                spec,
+                config=train_file(spec.config.format),
+                # Here nobody counts on the GPUs that a script would like to have.
+                processes=profile.nprocs_per_node or gpus or 1 if in_pods else profile.processes_per_node,
+                template=profile.run_command if isinstance(profile, CloudProfile) else None,
+            ),
+            *request.passthrough,
+        ),
+        deferred=deferred and bool(resolution.inputs),
+        env=(*build_env_vars(spec, profile, run=run, workspace=workspace, origins=config.origins), *own),
+        redactor=redactor,
     )
 
 
+def _nodes(spec: Runspec, profile: Profile, config: MergedConfig) -> int:
+    """Tell how many nodes a job takes.
+
+    A script that no launcher spreads over nodes does its work once, whatever number its profile has for the others;
+    only who asks for more on the command line gets it.
+    """
+    asked = config.origins.get("run.env.nodes") == COMMAND_LINE
+    if spec.run.launch == "direct" and isinstance(profile, CloudProfile) and not asked:
+        return 1
+    return profile.nodes or spec.resources.nodes
+
+
+def _place(spec: Runspec, profile: Profile, *, job_dir: PurePosixPath, nodes: int) -> Place:
+    if not isinstance(profile, CloudProfile):
+        return Place.here(job_dir, PurePosixPath(spec.script_path))
+    chosen = select(spec.script_path, profile.repo_root, profile.exclude)
+    root = PurePosixPath(chosen.root.as_posix()) if chosen.root else None
+    return Place.pod(PurePosixPath(CODE_DIR, chosen.script or ""), nodes=nodes, repo_root=root)
+
+
 def _obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: str) -> Iterator[ProfileError]:
-    unset = [name for name in profile.secret_names if not os.environ.get(name)]
+    delivered = profile.secret_references if isinstance(profile, CloudProfile) else ()
+    unset = [name for name in profile.secret_names if name not in delivered and not os.environ.get(name)]
     if unset:
         message = f"profile '{profile.name}' takes {', '.join(unset)} from your environment, where it is not set"
         yield ProfileError(message, where=profile.where("secrets"), remedy="Export it, or take it out of `secrets`.")
@@ -128,6 +192,9 @@ def _obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: s
         message = f"the address of the artifact store, {address}, holds a secret, which every manifest would repeat"
         remedy = "Leave it out: the store's driver takes it from the environment or from fsspec's configuration."
         yield ProfileError(message, remedy=remedy)
+    if isinstance(profile, CloudProfile) and profile.container_image is None and spec.image is None:
+        message = f"neither {spec.script_path.name} nor profile '{profile.name}' names a container image"
+        yield ProfileError(message, where=profile.source, remedy='Add, for example: container_image = "nvcr.io/..."')
     if profile.executor != "local":
         return
     nodes = profile.nodes or spec.resources.nodes
@@ -138,6 +205,21 @@ def _obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: s
     if "://" in workspace:
         message = f"the workspace is {workspace}, and a job on this machine needs a folder"
         yield ProfileError(message, where=profile.where("workspace"), remedy="Set `workspace` to a folder's path.")
+
+
+def _readable_secrets(
+    redactor: Redactor, train_config: Mapping[str, Any], passthrough: tuple[str, ...]
+) -> Iterator[ProfileError]:
+    """Refuse secrets in what a platform keeps with the job, for everybody who may look at it."""
+    found = [key for key, value in train_config.items() if redactor.data({key: value}) != {key: value}]
+    if found:
+        message = (
+            f"the configuration holds a secret below {', '.join(map(repr, found))}, and the platform would keep it"
+        )
+        yield ProfileError(message, remedy="Leave it out, and give its variable to the script with `secrets`.")
+    if redactor.argv(list(passthrough)) != list(passthrough):
+        message = "the script's arguments hold a secret, and the platform would keep it"
+        yield ProfileError(message, remedy="Leave it out, and give its variable to the script with `secrets`.")
 
 
 def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
@@ -152,34 +234,3 @@ def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
     elsewhere = {key for kind in EXECUTORS.values() for key in known_keys(kind)}
     values = {key: value for key, value in run_env.items() if key in known or key not in elsewhere}
     return profile.with_overrides(values, Origin("run.env"))
-
-
-def compose_command(spec: Runspec, profile: Profile, *, config: Path, passthrough: tuple[str, ...]) -> tuple[str, ...]:
-    """Compose the command that runs a recipe's script on this machine.
-
-    Args:
-        spec: The recipe; its `cmd` is a template with `{script}` and `{config}`, and `$NAME` for a variable of the
-            environment.
-        profile: Gives the number of processes.
-        config: The path of the script's configuration.
-        passthrough: Appended unchanged.
-
-    Raises:
-        SpecError: `launch = "torchrun"` with a `cmd` that does not start with `python`.
-    """
-    template = shlex.split(spec.run.cmd or DEFAULT_COMMAND)
-    # Variables first: what a path holds is not for the shell.
-    words = [
-        os.path.expandvars(word).replace("{script}", str(spec.script_path)).replace("{config}", str(config))
-        for word in template
-    ]
-    if words[0] in {"python", "python3"}:
-        launcher = [sys.executable]
-        if spec.run.launch == "torchrun":
-            processes = str(profile.processes_per_node)
-            launcher += ["-m", "nemo_runspec.torchrun", "--standalone", "--nnodes", "1", "--nproc-per-node", processes]
-        words[:1] = launcher
-    elif spec.run.launch == "torchrun":
-        message = f"cmd = \"{spec.run.cmd}\" does not start with 'python', which torchrun replaces"
-        raise SpecError(message, remedy='Write cmd = "python {script} --config {config}", or launch = "direct".')
-    return (*words, *passthrough)

@@ -32,3 +32,12 @@ RESULT_FILE = "result.json"
 
 ERROR_FILE = "error.json"
 """The expected error that the script ended with."""
+
+UNFILLED = ".unfilled"
+"""Ends the names of files whose artifacts are looked up where the job runs."""
+
+INPUTS_FILE = "inputs.json"
+"""The versions of those artifacts, as the first pod of the job found them."""
+
+WORKLOAD_FILE = "workload.json"
+"""The platform's identifier of a job on a cloud, as `nemo_runspec.platforms.workload.Submitted` has it."""

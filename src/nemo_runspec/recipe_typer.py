@@ -23,13 +23,16 @@ __all__ = [
     "RECIPE_SETTINGS",
     "USAGE",
     "BatchOption",
+    "CommittedOnlyOption",
     "ConfigOption",
     "DryRunOption",
     "JsonOption",
     "RecipeCommand",
     "RecipeMeta",
     "RecipeTyper",
+    "RehearseOption",
     "RunOption",
+    "WithMasterOption",
     "complete_profiles",
     "lazy_group",
 ]
@@ -94,8 +97,37 @@ DryRunOption = Annotated[
         "--dry-run", "-d", help="Show the merged configuration and the job; start nothing.", rich_help_panel=JOB_PANEL
     ),
 ]
+RehearseOption = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        help="With --run of a cloud: send the same job to a twin of the platform on this machine, and run it here.",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+WithMasterOption = Annotated[
+    bool,
+    typer.Option(
+        "--with-master",
+        help="With --rehearse on DGX Cloud: the platform adds a master pod, as some installations do.",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+CommittedOnlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--committed-only",
+        help="Refuse to send sources that differ from the last commit.",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="With --dry-run: print one JSON object.", rich_help_panel=JOB_PANEL)
+    bool,
+    typer.Option(
+        "--json",
+        help="With --dry-run: print one JSON object. With --rehearse: end with one.",
+        rich_help_panel=JOB_PANEL,
+    ),
 ]
 
 
@@ -140,15 +172,28 @@ class RecipeTyper(typer.Typer):
         """
         command_class = type("BoundRecipeCommand", (RecipeCommand,), {"meta": meta})
 
-        def command(
+        def command(  # noqa: PLR0913 - typer reads a command's options from its parameters
             ctx: typer.Context,
             config: ConfigOption = None,
             run: RunOption = None,
             batch: BatchOption = None,
-            dry_run: DryRunOption = False,  # noqa: FBT002 - typer makes a flag of it
-            json: JsonOption = False,  # noqa: FBT002 - as above
+            *,
+            dry_run: DryRunOption = False,
+            rehearse: RehearseOption = False,
+            with_master: WithMasterOption = False,
+            committed_only: CommittedOnlyOption = False,
+            json: JsonOption = False,
         ) -> None:
-            del config, run, batch, dry_run, json  # declared for typer; the context holds them
+            del (
+                config,
+                run,
+                batch,
+                dry_run,
+                rehearse,
+                with_master,
+                committed_only,
+                json,
+            )  # declared for typer; the context holds them
             execute(parse_recipe_config(ctx, sys.argv), meta.script)
 
         self.command(

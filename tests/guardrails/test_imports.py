@@ -7,12 +7,12 @@ from tests.guardrails.checkout import SRC, imported_modules, module_name, source
 # The parts of nemo_runspec from the ground up. A part may import itself and what stands in an earlier row, never its
 # own row's neighbours: a spec and a profile, through config, become a job; an executor says where; submit goes.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("redaction", "errors", "job_folder", "versions"),
+    ("redaction", "errors", "job_folder", "versions", "words"),
     ("torchrun", "yaml_text"),
     ("toml", "paths", "provenance"),
     ("platforms", "git_mounts"),
     ("spec", "env", "context", "artifacts"),
-    ("exceptions", "stage", "env_reference"),
+    ("exceptions", "stage", "env_reference", "place"),
     ("config",),
     ("env_vars",),
     ("data_mover", "rehearsal"),

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from nemo_runspec.context import RecipeConfig, parse_override
 from nemo_runspec.env import LocalProfile, load_env_profile
 from nemo_runspec.errors import ArtifactNotFoundError, NemotronError, ProfileError, SpecError
-from nemo_runspec.job import compile_job, compose_command
+from nemo_runspec.job import compile_job
+from nemo_runspec.place import Place
 from nemo_runspec.spec import parse
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
@@ -71,7 +72,8 @@ def test_a_command_template_is_filled(tmp_path: Path) -> None:
         '# launch = "direct"', '# launch = "direct"\n# cmd = "bash -c \'run it\' {script} --c={config}"'
     )
     script.write_text(text, encoding="utf-8")
-    command = compose_command(parse(script), LocalProfile.default(), config=Path("/c d/t.yaml"), passthrough=())
+    place = Place.here(PurePosixPath("/c d"), PurePosixPath(script))
+    command = place.compose(parse(script), config="t.yaml", processes=1)
     assert command == ("bash", "-c", "run it", str(script), "--c=/c d/t.yaml")
 
 

@@ -10,6 +10,8 @@ from nemo_runspec.config.save import save_configs, write_private
 from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailedError, shell_status
 from nemo_runspec.job_folder import ERROR_FILE, LAUNCH_FILE, LOG_FILE
 from nemo_runspec.provenance import collect
+from nemo_runspec.stage.inputs import references
+from nemo_runspec.words import Expanded, join
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +34,13 @@ def job_description(job: Job) -> dict[str, Any]:
             for variable in job.env
         },
         "origins": dict(job.config.origins),
-        "artifacts": {"root": job.artifact_root, "inputs": dict(job.inputs), "missing": list(job.missing)},
+        "artifacts": {"root": job.artifact_root, "inputs": _shown_inputs(job), "missing": list(job.missing)},
     }
+
+
+def _shown_inputs(job: Job) -> dict[str, str]:
+    """Give each input as a reference, also where only the job itself will know its version."""
+    return {key: next(references(value), value) if job.deferred else value for key, value in job.inputs.items()}
 
 
 def _description(job: Job) -> dict[str, Any]:
@@ -47,6 +54,13 @@ def _description(job: Job) -> dict[str, Any]:
         "config": {"run": dict(job.run), **job.train_config},
         "obstacles": [obstacle.message for obstacle in job.obstacles],
     }
+
+
+def shown_command(job: Job) -> str:
+    """Give the command as a shell would take it, secrets taken out."""
+    words = job.redactor.data(list(job.command))
+    parts = zip(job.command, words, strict=True)
+    return join(Expanded(word) if isinstance(own, Expanded) else str(word) for own, word in parts)
 
 
 def job_record(job: Job) -> dict[str, Any]:
@@ -82,7 +96,7 @@ def write_launch_script(job: Job) -> Path:
     if job.profile.startup_commands:
         lines += [STARTUP_TRAP, *job.profile.startup_commands, "trap - ERR"]
     # In the shell's place, so that signals and the exit code are the command's own.
-    lines.append(f"exec {shlex.join(job.command)}")
+    lines.append(f"exec {join(job.command)}")
     path = job.job_dir / LAUNCH_FILE
     write_private(path, "\n".join(lines) + "\n")
     return path

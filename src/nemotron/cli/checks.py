@@ -1,25 +1,30 @@
-"""What is checked of a whole pipeline before its first stage starts."""
+"""What is checked before a job, or the first one of a pipeline, starts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nemo_runspec.errors import UsageError
 from nemo_runspec.executors import require_supported
 from nemotron.needs import packages_needed
 
 if TYPE_CHECKING:
+    from nemo_runspec.job import Job
     from nemo_runspec.pipeline import Plan
 
 
-def check_executors(plan: Plan) -> None:
-    """Refuse a plan with a stage on an executor that cannot start jobs.
+def check_place(job: Job) -> None:
+    """Refuse a job on an executor that cannot start jobs, and one to rehearse that needs no rehearsal.
 
     Raises:
-        ProfileError: Such a stage.
+        ProfileError: The executor cannot start jobs.
+        UsageError: The profile of a rehearsal is not a cloud's.
     """
-    for job in plan.jobs:
-        require_supported(job.profile)
+    require_supported(job.profile)
+    if job.request.rehearse and not job.in_pods:
+        message = f"profile '{job.profile.name}' runs jobs with the executor '{job.profile.executor}', not on a cloud"
+        raise UsageError(message, remedy="A rehearsal stands in for Lepton and DGX Cloud: leave --rehearse out.")
 
 
 def check_ready(plan: Plan) -> None:

@@ -14,6 +14,7 @@ from nemo_runspec.recipe_typer import HELP_SETTINGS, lazy_group
 COMMANDS = {
     "nano3": ("nemotron.cli.nano3:app", "Nemotron 3 Nano: data preparation, pretraining, SFT, RL, evaluation."),
     "run": ("nemotron.cli.run:app", "Run any script that has a runspec block."),
+    "source": ("nemotron.cli.source:app", "Show what travels with a job to a cloud."),
     "env": ("nemotron.cli.env:app", "List, show and check the profiles of env.toml."),
 }
 

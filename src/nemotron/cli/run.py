@@ -13,11 +13,14 @@ from nemo_runspec.recipe_typer import (
     HELP_SETTINGS,
     RECIPE_SETTINGS,
     BatchOption,
+    CommittedOnlyOption,
     ConfigOption,
     DryRunOption,
     JsonOption,
     RecipeCommand,
+    RehearseOption,
     RunOption,
+    WithMasterOption,
 )
 
 app = typer.Typer(add_completion=False, context_settings=HELP_SETTINGS)
@@ -28,7 +31,7 @@ ScriptArgument = Annotated[
 
 
 @app.command(cls=RecipeCommand, context_settings=RECIPE_SETTINGS, options_metavar="[OPTIONS] [KEY=VALUE]...")
-def run_script_command(
+def run_script_command(  # noqa: PLR0913 - typer reads a command's options from its parameters
     ctx: typer.Context,
     script: ScriptArgument,
     config: ConfigOption = None,
@@ -36,10 +39,22 @@ def run_script_command(
     batch: BatchOption = None,
     *,
     dry_run: DryRunOption = False,
+    rehearse: RehearseOption = False,
+    with_master: WithMasterOption = False,
+    committed_only: CommittedOnlyOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run any script that has a runspec block, here or on a profile of env.toml."""
-    del config, run, batch, dry_run, json  # declared for typer; the context holds them
+    del (
+        config,
+        run,
+        batch,
+        dry_run,
+        rehearse,
+        with_master,
+        committed_only,
+        json,
+    )  # declared for typer; the context holds them
     from nemotron.cli.stages.script import run_script  # noqa: PLC0415 - help and completion do without
 
     run_script(parse_recipe_config(ctx, sys.argv), script)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from nemo_runspec.job_folder import LOG_FILE
 from nemo_runspec.report import COLUMNS, cells
-from nemo_runspec.submit.prepare import job_description
+from nemo_runspec.submit.prepare import job_description, shown_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ DOCUMENT_END = "\n..."
 def dry_run(job: Job) -> None:
     """Print the job that would start, as text or as one JSON object."""
     if job.request.as_json:
-        typer.echo(json.dumps(job_description(job), default=str))
+        typer.echo(json.dumps(_description(job), default=str))
     else:
         _print_job(job)
 
@@ -43,12 +43,20 @@ def dry_run(job: Job) -> None:
 def dry_run_plan(plan: Plan) -> None:
     """Print every job of a pipeline, as text or as one JSON object."""
     if plan.jobs and plan.jobs[0].request.as_json:
-        stages = [{"stage": step.name, **job_description(job)} for step, job in zip(plan.steps, plan.jobs, strict=True)]
+        stages = [{"stage": step.name, **_description(job)} for step, job in zip(plan.steps, plan.jobs, strict=True)]
         typer.echo(json.dumps({"stages": stages}, default=str))
         return
     for number, (step, job) in enumerate(zip(plan.steps, plan.jobs, strict=True), 1):
         step_header(step, number, len(plan.jobs))
         _print_job(job)
+
+
+def _description(job: Job) -> dict[str, Any]:
+    if not job.in_pods:
+        return job_description(job)
+    from nemotron.cli.show_cloud import submission  # noqa: PLC0415 - only a cloud has one
+
+    return {**job_description(job), **submission(job)}
 
 
 def _print_job(job: Job) -> None:
@@ -58,14 +66,19 @@ def _print_job(job: Job) -> None:
         typer.echo(f"{INDENT}{line}{_remark(origin)}")
     place = f"profile {job.profile.name}, executor {job.profile.executor}" if job.request.profile else "this machine"
     _heading("command", place)
-    typer.echo(f"{INDENT}{shlex.join(description['command'])}")
-    _heading("environment", "added to yours")
+    typer.echo(f"{INDENT}{shown_command(job)}")
+    _heading("environment", "of each pod, beside the platform's" if job.in_pods else "added to yours")
     for name, entry in description["env"].items():
         typer.echo(f"{INDENT}{name}={entry['value']}{_remark(entry['origin'])}")
     if job.inputs:
-        _heading("artifacts", f"from {description['artifacts']['root']}")
-        for key, reference in job.inputs.items():
+        note = ", looked up where the job runs" if job.deferred else ""
+        _heading("artifacts", f"from {description['artifacts']['root']}{note}")
+        for key, reference in description["artifacts"]["inputs"].items():
             typer.echo(f"{INDENT}{key}: {reference}")
+    if job.in_pods:
+        from nemotron.cli.show_cloud import show_request  # noqa: PLC0415 - only a cloud has something to show
+
+        show_request(job)
     problems = (*job.missing.values(), *job.obstacles)
     if problems:
         _heading("not yet", "what the job would stop at")

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.context import RecipeConfig
-from nemo_runspec.errors import DataError, ProfileError
+from nemo_runspec.errors import DataError, ProfileError, UsageError
+from nemo_runspec.job import compile_job
 from nemo_runspec.pipeline import Plan, plan
 from nemo_runspec.step import Step
-from nemotron.cli.checks import check_executors, check_ready
+from nemotron.cli.checks import check_place, check_ready
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
 if TYPE_CHECKING:
@@ -38,5 +39,14 @@ def test_a_blend_of_the_last_stage_stops_the_first(tmp_path: Path, monkeypatch: 
 
 
 def test_an_executor_that_cannot_start_jobs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ProfileError, match="executor 'slurm'"):
-        check_executors(_plan(tmp_path, monkeypatch, "run: {env: {}}\n", "cluster"))
+    for job in _plan(tmp_path, monkeypatch, "run: {env: {}}\n", "cluster").jobs:
+        with pytest.raises(ProfileError, match="executor 'slurm'"):
+            check_place(job)
+
+
+def test_only_a_cloud_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_env_file(tmp_path, '[here]\nexecutor = "local"\n')
+    job = compile_job(write_recipe(tmp_path / "one"), RecipeConfig(profile="here", rehearse=True))
+    with pytest.raises(UsageError, match="'here' runs jobs with the executor 'local'"):
+        check_place(job)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from nemo_runspec.artifacts import parse_reference
 from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, guess
+from nemo_runspec.stage.inputs import REFERENCE_FIELD, placeholder
 
 if TYPE_CHECKING:
     from nemo_runspec.config.resolvers import Resolution
@@ -32,6 +34,9 @@ def resolve(key: str, field: str = "path", *, _root_: DictConfig) -> Any:  # noq
         message = f"${{art:{key},{field}}} reads 'run.{key}', which names no artifact"
         raise ConfigError(message, remedy=guess(key, map(str, names), what="entries of 'run'"))
     resolution = CURRENT.get()
+    if resolution.deferred:
+        resolution.inputs[key] = placeholder(str(parse_reference(reference)), REFERENCE_FIELD)
+        return placeholder(str(parse_reference(reference)), field)
     try:
         manifest = resolution.store.get(reference)
     except ArtifactNotFoundError as error:

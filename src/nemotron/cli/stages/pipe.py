@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemo_runspec.context import Mode
@@ -10,7 +9,7 @@ from nemo_runspec.errors import UsageError
 from nemo_runspec.pipeline import plan, run_plan
 from nemo_runspec.report import write_html, write_json
 from nemotron.cli import show
-from nemotron.cli.checks import check_executors, check_ready
+from nemotron.cli.checks import check_place, check_ready
 from nemotron.cli.stages.script import submit
 
 if TYPE_CHECKING:
@@ -29,19 +28,24 @@ def run_pipeline(request: RecipeConfig, family: str, steps: Sequence[Step]) -> N
         steps: The stages in order.
 
     Raises:
-        UsageError: `--batch`: nothing would be left to start the second stage.
+        UsageError: `--batch`: nothing would be left to start the second stage; or `--rehearse`.
         NemotronError: Something in any of the stages keeps it from starting; none is started then.
     """
     if request.mode is Mode.BATCH:
         message = "a pipeline runs attached: each stage waits for the artifact of the one before"
         raise UsageError(message, remedy="Use --run PROFILE, or start it in the background with your shell.")
+    if request.rehearse:
+        message = "a rehearsal shows what one submission does, and a pipeline is one for each stage"
+        raise UsageError(message, remedy="Rehearse the stages one after the other: the twin's volumes stay.")
     checked = plan(steps, request)
-    check_executors(checked)
+    for job in checked.jobs:
+        check_place(job)
     if request.dry_run:
         show.dry_run_plan(checked)
         return
     check_ready(checked)
-    workspace = Path(checked.jobs[0].workspace)
+    # What a pipeline reports stays here, also when its stages run elsewhere.
+    workspace = checked.jobs[0].job_dir.parents[1]
     reports: list[StepReport] = []
     for report in run_plan(checked, submit, show.step_header):
         reports.append(report)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from nemo_runspec.artifacts import parse_reference
 from nemo_runspec.context import Mode
 from nemo_runspec.errors import ArtifactNotFoundError
-from nemo_runspec.executors import require_supported
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.submit.local import execute_local
 from nemotron.cli import show
+from nemotron.cli.checks import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def run_script(request: RecipeConfig, script: Path, *, maker: Callable[[str], st
         ArtifactNotFoundError: The job reads an artifact that is not there.
     """
     job = compile_job(script, request, allow_missing=True)
-    require_supported(job.profile)
+    check_place(job)
     if request.dry_run:
         show.dry_run(job)
         return
@@ -43,6 +43,11 @@ def run_script(request: RecipeConfig, script: Path, *, maker: Callable[[str], st
 
 def submit(job: Job) -> None:
     """Start a job in the mode that its command line asked for."""
+    if job.in_pods:
+        from nemotron.cli.stages.cloud import run_in_pods  # noqa: PLC0415 - only a cloud needs its clients
+
+        run_in_pods(job)
+        return
     if job.request.mode is Mode.LOCAL:
         execute_local(job)
         return

@@ -1,0 +1,119 @@
+"""Where a job's own files are, as the job sees them: on this machine, or in a pod."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from nemo_runspec.errors import SpecError
+from nemo_runspec.words import Expanded
+
+if TYPE_CHECKING:
+    from nemo_runspec.spec import Runspec
+
+POD_JOB_DIR = PurePosixPath("/nemo_run")
+"""What a pod calls its job's folder; nemo-run's own commands use the name too."""
+
+POD_CODE_DIR = POD_JOB_DIR / "code"
+"""The working directory in a pod: the sources that came with the job, at their places in the repository."""
+
+DEFAULT_COMMAND = "python {script} --config {config}"
+
+# Set in a pod before the command starts, from whatever the platform tells.
+_POD_NODES = (
+    "--nnodes",
+    Expanded("$NNODES"),
+    "--node-rank",
+    Expanded("$NODE_RANK"),
+    "--master-addr",
+    Expanded("$MASTER_ADDR"),
+    "--master-port",
+    Expanded("$MASTER_PORT"),
+)
+_ONE_NODE = ("--standalone", "--nnodes", "1")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a command has to know of where it runs.
+
+    Args:
+        job_dir: The job's folder.
+        script: The recipe's script.
+        python: The interpreter.
+        nodes: Number of nodes.
+        expands: Whether variables are filled in here; otherwise it is left to the job.
+        relocated: Folder of this machine -> where the job finds what is in it.
+    """
+
+    job_dir: PurePosixPath
+    script: PurePosixPath
+    python: str
+    nodes: int = 1
+    expands: bool = False
+    relocated: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def here(cls, job_dir: PurePosixPath, script: PurePosixPath) -> Place:
+        """Give the place of a job on this machine."""
+        return cls(job_dir, script, sys.executable, expands=True)
+
+    @classmethod
+    def pod(cls, script: PurePosixPath, *, nodes: int, repo_root: PurePosixPath | None) -> Place:
+        """Give the place of a job in pods.
+
+        Args:
+            script: The script, as a pod sees it.
+            nodes: Number of pods.
+            repo_root: Folder of this machine whose sources travel; paths below it are found in the pod's copy.
+        """
+        relocated = ((str(repo_root), str(POD_CODE_DIR)),) if repo_root else ()
+        return cls(POD_JOB_DIR, script, "python", nodes, relocated=relocated)
+
+    def compose(self, spec: Runspec, *, config: str, processes: int, template: str | None = None) -> tuple[str, ...]:
+        """Compose the command that runs a recipe's script.
+
+        Args:
+            spec: The recipe; its `cmd` is a template with `{script}` and `{config}`, and `$NAME` for a variable of the
+                environment.
+            config: The name of the script's configuration in the job's folder.
+            processes: How many processes torchrun starts on each node.
+            template: Replaces the recipe's `cmd`.
+
+        Raises:
+            SpecError: `launch = "torchrun"` with a `cmd` that does not start with `python`.
+        """
+        written = template or spec.run.cmd or DEFAULT_COMMAND
+        words = [self._fill(word, config) for word in shlex.split(written)]
+        if words[0] in {"python", "python3"}:
+            launcher = [self.python]
+            if spec.run.launch == "torchrun":
+                nodes = _POD_NODES if self.nodes > 1 else _ONE_NODE
+                launcher += ["-m", "nemo_runspec.torchrun", *nodes, "--nproc-per-node", str(processes)]
+            words[:1] = launcher
+        elif spec.run.launch == "torchrun":
+            message = f"cmd = \"{written}\" does not start with 'python', which torchrun replaces"
+            raise SpecError(message, remedy='Write cmd = "python {script} --config {config}", or launch = "direct".')
+        return tuple(words)
+
+    def _fill(self, word: str, config: str) -> str:
+        # Variables first: what a path holds is not for the shell.
+        filled = (os.path.expandvars(word) if self.expands else word).replace("{script}", str(self.script))
+        filled = filled.replace("{config}", str(self.job_dir / config))
+        return Expanded(filled) if "$" in word and not self.expands else filled
+
+    def relocate(self, value: object) -> object:
+        """Give a configuration's value with the paths of what travels as the job sees them."""
+        if isinstance(value, dict):
+            return {key: self.relocate(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.relocate(item) for item in value]
+        if isinstance(value, str):
+            for here, there in self.relocated:
+                if value == here or value.startswith(f"{here}/"):
+                    return there + value[len(here) :]
+        return value

@@ -1,0 +1,149 @@
+"""Watch a submitted workload to its end: its state, the output of every pod, and the exit codes that they tell."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nemo_runspec.data_mover import exit_code_of
+from nemo_runspec.errors import PlatformError
+from nemo_runspec.platforms.workload import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nemo_runspec.platforms.workload import Platform, Seen, Submitted
+
+FIRST_LOOK_S = 0.2
+"""How long after a change the platform is asked again at first; a short job's end is seen soon."""
+
+SLOWEST_LOOK_S = 5.0
+"""How often a platform is asked about a job that just goes on."""
+
+LAST_LINES_S = 15.0
+"""How long the output of an ended job may take to arrive."""
+
+_WITH_PODS = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING, JobState.SUCCEEDED, JobState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a workload ended.
+
+    Args:
+        state: Its last state.
+        exit_codes: Pod -> the exit code that its output told, in the order in which they ended.
+    """
+
+    state: JobState
+    exit_codes: Mapping[str, int]
+
+    @property
+    def failure(self) -> tuple[str, int] | None:
+        """Give the first pod that failed by itself, and its exit code; the others are then often ended by a signal."""
+        return next(((pod, code) for pod, code in self.exit_codes.items() if code), None)
+
+
+class Follower:
+    """Follows one workload.
+
+    Args:
+        platform: Its platform.
+        workload: The workload.
+        show: Called with each line of output and the pod it comes from; calls do not overlap.
+        say: Called with each thing worth knowing about the workload itself.
+        clock: Gives seconds.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        workload: Submitted,
+        *,
+        show: Callable[[str, str], None],
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with nothing seen."""
+        self._platform = platform
+        self._workload = workload
+        self._show = show
+        self._say = say
+        self._clock = clock
+        self._readers: dict[str, threading.Thread] = {}
+        self._exit_codes: dict[str, int] = {}
+        self._showing = threading.Lock()
+        self._wake = threading.Event()
+        self._left = threading.Event()
+
+    def leave(self) -> None:
+        """Make `run` return at the next look, whatever the workload does; may be called from another thread."""
+        self._left.set()
+        self._wake.set()
+
+    def run(self) -> Ending:
+        """Follow to the end, showing output as it comes.
+
+        A platform that cannot be asked for a while says nothing about the workload: it is asked again.
+
+        Raises:
+            DeniedError: The credential is not accepted any more.
+        """
+        last: Seen | None = None
+        wait_s = FIRST_LOOK_S
+        while True:
+            seen = self._platform.look(self._workload)
+            if last is None or (seen.state, seen.word) != (last.state, last.word):
+                self._tell(seen)
+                wait_s = FIRST_LOOK_S
+            last = seen
+            if seen.state in _WITH_PODS:
+                self._read_new_pods()
+            if seen.state.is_final or self._left.is_set():
+                break
+            if self._wake.wait(wait_s):
+                wait_s = FIRST_LOOK_S
+            self._wake.clear()
+            wait_s = min(wait_s * 1.5, SLOWEST_LOOK_S)
+        deadline = self._clock() + (0 if self._left.is_set() else LAST_LINES_S)
+        for reader in self._readers.values():
+            reader.join(max(0.0, deadline - self._clock()))
+        with self._showing:
+            return Ending(last.state, dict(self._exit_codes))
+
+    def _tell(self, seen: Seen) -> None:
+        if seen.state is JobState.UNREACHABLE:
+            self._say(f"{self._workload.name}: the platform cannot be asked just now; the job is not touched by that")
+        else:
+            word = f" ({seen.word})" if seen.word and seen.word.lower() != seen.state.value else ""
+            self._say(f"{self._workload.name}: {seen.state.value}{word}")
+
+    def _read_new_pods(self) -> None:
+        try:
+            pods = self._platform.pods(self._workload)
+        except PlatformError:
+            return  # asked again at the next look
+        for pod in pods:
+            if pod not in self._readers:
+                # A daemon: output that never ends must not keep the command from ending.
+                self._readers[pod] = threading.Thread(target=self._read, args=(pod,), daemon=True, name=f"log {pod}")
+                self._readers[pod].start()
+
+    def _read(self, pod: str) -> None:
+        try:
+            for line in self._platform.log(self._workload, pod):
+                self._take(pod, line)
+        except PlatformError as error:
+            with self._showing:
+                self._say(f"the output of {pod} cannot be read: {error.message}")
+        finally:
+            self._wake.set()
+
+    def _take(self, pod: str, line: str) -> None:
+        told = exit_code_of(line)
+        with self._showing:
+            if told is not None:
+                self._exit_codes[pod] = told[1]
+            self._show(pod, line)

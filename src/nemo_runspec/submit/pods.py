@@ -1,0 +1,140 @@
+"""What a job sends into its pods beside its sources: its script, its configuration, and its record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from nemo_runspec import yaml_text
+from nemo_runspec.config.save import train_file
+from nemo_runspec.data_mover import modified_files, select
+from nemo_runspec.env import LeptonProfile, Origin
+from nemo_runspec.errors import PayloadError
+from nemo_runspec.executors.launch_script import launch_script
+from nemo_runspec.executors.request import CloudJob, Source, lepton_settings, runai_settings
+from nemo_runspec.git_mounts import clone_lines, job_file, parse
+from nemo_runspec.job_folder import JOB_FILE, TRAIN_JSON, UNFILLED
+from nemo_runspec.place import POD_JOB_DIR
+from nemo_runspec.provenance import git_state
+from nemo_runspec.words import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nemo_runspec.env import CloudProfile
+    from nemo_runspec.job import Job
+
+# What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
+_MODE_FLAGS = frozenset({"--dry-run", "-d", "--json", "--rehearse", "--with-master", "--committed-only"})
+
+# What nemo-run puts before an inline script.
+_SHEBANG = "#!/usr/bin/bash\n"
+
+
+@dataclass(frozen=True, slots=True)
+class PodFiles:
+    """The files of a job's folder in its pods, beside the launch script.
+
+    Args:
+        command: The text of the script that runs the recipe.
+        texts: The other files, by name.
+    """
+
+    command: str
+    texts: Mapping[str, str]
+
+
+def title_of(job: Job) -> str:
+    """Give the name that nemo-run and the platform know a job by."""
+    return job.spec.name.replace("/", "-")
+
+
+def pod_files(job: Job) -> PodFiles:
+    """Give the files that a job sends; secrets are taken out of all of them."""
+    ending = UNFILLED if job.deferred else ""
+    config = train_file(job.spec.config.format)
+    as_json = config == TRAIN_JSON
+    texts = {
+        f"{JOB_FILE}{ending}": yaml_text.dump(_record(job)),
+        f"{config}{ending}": json.dumps(job.train_config, indent=2) if as_json else yaml_text.dump(job.train_config),
+    }
+    return PodFiles("\n".join(_command_lines(job)) + "\n", texts)
+
+
+def _record(job: Job) -> dict[str, Any]:
+    """Give what a stage reads of its job; nothing in it differs between two submissions of the same."""
+    argv = [word for word in job.request.argv if word not in _MODE_FLAGS]
+    program = [Path(argv[0]).name] if argv else []
+    provenance = {"argv": job.redactor.argv([*program, *argv[1:]]), "git": git_state(job.spec.script_path.parent) or {}}
+    artifacts = {"root": job.artifact_root, "inputs": dict(job.inputs)}
+    return {"name": job.spec.name, "artifacts": artifacts, "provenance": provenance}
+
+
+def _command_lines(job: Job) -> Iterator[str]:
+    yield "set -e"
+    if job.deferred:
+        yield f"python -m nemo_runspec.stage.inputs {POD_JOB_DIR}"
+    if job.spec.run.workdir is not None:
+        yield f"cd {join([job.spec.run.workdir])}"
+    # In the shell's place, so that signals and the exit code are the command's own.
+    yield f"exec {join(job.command)}"
+
+
+def effective_cloud_profile(job: Job) -> CloudProfile:
+    """Give a cloud job's profile with what the script says where the profile says nothing."""
+    profile = cast("CloudProfile", job.profile)
+    image = profile.container_image or job.spec.image
+    values = {"nodes": job.nodes, "gpus_per_node": job.gpus_per_node, **({"container_image": image} if image else {})}
+    changed = {key: value for key, value in values.items() if getattr(profile, key) != value}
+    return profile.with_overrides(changed, Origin("the script")) if changed else profile
+
+
+def cloud_job(job: Job) -> CloudJob:
+    """Give a job as it is sent; what nemo-run makes of the same job on its way there is equal to it.
+
+    Repositories to mount stand at the refs as written: a submission pins them to commits first.
+    """
+    profile = effective_cloud_profile(job)
+    files = pod_files(job)
+    script = f"scripts/{title_of(job)}.sh"
+    mounts = [parse(mount) for mount in profile.git_mounts]
+    home = profile.job_root
+    clone = dict([job_file()]) if mounts else {}
+    sent = {script: ((_SHEBANG + files.command).encode(), True)}
+    sent |= {name: (text.encode(), False) for name, text in files.texts.items()}
+    sent |= {name: (content, False) for name, content in clone.items()}
+    return CloudJob(
+        settings=lepton_settings(profile) if isinstance(profile, LeptonProfile) else runai_settings(profile),
+        image=profile.container_image or "",
+        nodes=job.nodes,
+        gpus_per_node=job.gpus_per_node,
+        home=home,
+        launch=launch_script(
+            join(["bash", str(POD_JOB_DIR / script)]),
+            pip_extras=profile.pip_extras,
+            pre_launch_commands=profile.pre_launch_commands if isinstance(profile, LeptonProfile) else (),
+            startup_commands=profile.startup_commands,
+            clone_lines=clone_lines(mounts, home) if mounts else (),
+        ),
+        files=sent,
+        env={variable.name: variable.value for variable in job.env if not variable.secret},
+        secrets={variable.name: variable.value for variable in job.env if variable.secret},
+        secret_references=profile.secret_references,
+        source=Source(script_path=job.spec.script_path, repo_root=profile.repo_root, exclude=tuple(profile.exclude)),
+    )
+
+
+def check_sources(job: Job) -> tuple[str, ...]:
+    """Give the files that travel with a job and differ from the last commit.
+
+    Raises:
+        PayloadError: There are some, and the command line wants only what is committed.
+    """
+    chosen = select(job.spec.script_path, job.profile.repo_root, job.profile.exclude)
+    changed = modified_files(chosen.root, chosen.files) if chosen.root is not None else ()
+    if changed and job.request.committed_only:
+        message = f"--committed-only, and what travels is not committed: {', '.join(changed)}"
+        raise PayloadError(message, remedy="Commit it, leave it out with the profile's `exclude`, or drop the option.")
+    return changed

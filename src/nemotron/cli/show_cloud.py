@@ -1,0 +1,204 @@
+"""What the command line shows of a job on a cloud: what would be sent, what a rehearsal proved, where it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+
+from nemo_runspec.data_mover import is_transport_variable
+from nemo_runspec.errors import NemotronError
+from nemo_runspec.executors.request import build_request
+from nemo_runspec.job_folder import WORKLOAD_FILE
+from nemo_runspec.redaction import REDACTED
+from nemo_runspec.submit.pods import cloud_job
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nemo_runspec.rehearsal.report import Evidence
+
+    from nemo_runspec.data_mover import Plan
+    from nemo_runspec.job import Job
+    from nemo_runspec.platforms.workload import Request
+
+INDENT = "  "
+SHOWN_FILES = 5
+KILO = 1000
+LONGEST_LINE = 100_000
+SAME = ", the same as the dry-run's: without --rehearse, the platform gets it"
+
+
+def size(count: int) -> str:
+    """Give a number of bytes for people."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB"):
+        if value >= KILO:
+            value, unit = value / KILO, larger
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def submission(job: Job) -> dict[str, Any]:
+    """Give what is known of a job's submission before it is sent: sizes, digests and the body, secrets taken out."""
+    request, plan = build_request(cloud_job(job))
+    return {**facts(request, plan), "request": {"kind": request.kind, "body": shown_body(request, job)}}
+
+
+def facts(request: Request, plan: Plan) -> dict[str, Any]:
+    """Give the numbers that a dry-run and a rehearsal have in common."""
+    return {
+        "body_sha256": request.digest,
+        "archive_sha256": plan.sha256,
+        "raw_bytes": plan.raw_bytes,
+        "encoded_bytes": plan.encoded_bytes,
+        "largest_value_bytes": plan.largest_value_bytes,
+        "environment_bytes": plan.environment_bytes,
+    }
+
+
+def shown_body(request: Request, job: Job) -> Any:  # noqa: ANN401 - any JSON value
+    """Give a request's body without secrets, and with the archives' pieces as their sizes."""
+    return job.redactor.data(_shortened(request.body, request.secret_variables))
+
+
+def _shortened(value: Any, secrets: frozenset[str]) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, list | tuple):
+        return [_shortened(item, secrets) for item in value]
+    if not hasattr(value, "items"):
+        return value
+    name, content = value.get("name"), value.get("value")
+    if isinstance(name, str) and isinstance(content, str):
+        if name in secrets:
+            return {**value, "value": REDACTED}
+        if is_transport_variable(name) and len(content) > len(name) + 40:
+            return {**value, "value": f"<{len(content)} characters>"}
+    return {key: _shortened(item, secrets) for key, item in value.items()}
+
+
+def show_request(job: Job) -> None:
+    """Print what travels with a job, and the one call that would make it."""
+    request, plan = build_request(cloud_job(job))
+    heading("what travels", f"{len(plan.files)} source files, unpacked to {plan.pod_src_root}")
+    typer.echo(
+        f"{INDENT}source    {size(plan.raw_bytes)}, {size(plan.encoded_bytes)} as sent, sha256 {plan.sha256[:16]}"
+    )
+    typer.echo(f"{INDENT}largest   {', '.join(f'{path} {size(count)}' for path, count in _largest(plan.files, 3))}")
+    typer.echo(
+        f"{INDENT}values    the longest has {plan.largest_value_bytes:,} bytes, all of them {plan.environment_bytes:,}"
+    )
+    heading("request", f"one call, {request.kind}, sha256 {request.digest[:16]}")
+    text = yaml.safe_dump(shown_body(request, job), sort_keys=False, width=LONGEST_LINE, allow_unicode=True)
+    for line in text.splitlines():
+        typer.echo(f"{INDENT}{line}")
+
+
+def source(plan: Plan, changed: Sequence[str], label: str) -> None:
+    """Print what `nemotron source ls` tells of a selection."""
+    for path, count in sorted(plan.files):
+        typer.echo(f"{count:>10,}  {path}")
+    heading("what travels", label)
+    typer.echo(f"{INDENT}{len(plan.files)} files, {size(plan.raw_bytes)}")
+    typer.echo(
+        f"{INDENT}compressed {size(plan.archive_bytes)}, as sent {size(plan.encoded_bytes)}, sha256 {plan.sha256}"
+    )
+    typer.echo(f"{INDENT}largest: {', '.join(f'{path} {size(count)}' for path, count in _largest(plan.files))}")
+    if changed:
+        typer.echo(f"{INDENT}not committed: {_listed(changed)}")
+
+
+def heading(title: str, note: str) -> None:
+    """Print the line that begins a section."""
+    typer.echo("\n" + typer.style(title, bold=True) + typer.style(f"   ({note})", dim=True))
+
+
+def _largest(files: Sequence[tuple[str, int]], count: int = SHOWN_FILES) -> list[tuple[str, int]]:
+    return sorted(files, key=lambda file: file[1], reverse=True)[:count]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_FILES
+    return ", ".join(names[:SHOWN_FILES]) + (f" and {more} more" if more > 0 else "")
+
+
+def modified(changed: Sequence[str]) -> None:
+    """Tell which files travel that are not committed."""
+    if changed:
+        typer.secho(f"travels with changes that are not committed: {_listed(changed)}", fg="yellow", err=True)
+
+
+def submitted(job: Job) -> None:
+    """Tell where a detached job is and how to follow and end it."""
+    record = json.loads((job.job_dir / WORKLOAD_FILE).read_text(encoding="utf-8"))
+    typer.echo(f"{job.spec.name} was submitted to {job.profile.name} as {record['kind']} {record['name']}.")
+    typer.echo(f"{INDENT}identifier  {record['id']}")
+    typer.echo(f"{INDENT}job folder  {job.job_dir}")
+    for label, command in (("its state", "status"), ("follow it", "logs"), ("end it", "cancel")):
+        task = "" if command == "status" else " 0"
+        typer.echo(f"{INDENT}{label:<11} nemo experiment {command} {record['experiment']}{task}")
+
+
+def rehearsing(job: Job, folder: Path) -> None:
+    """Tell what the pods of a rehearsal are made of."""
+    image = job.profile.container_image or job.spec.image
+    typer.secho(
+        f"rehearsal of {job.profile.name}: {job.nodes} pod{'s' if job.nodes > 1 else ''} on this machine; "
+        f"instead of {image}, which is not pulled, they see this machine's Python environment.\n"
+        f"volumes, pod logs and the request log are in {folder}",
+        err=True,
+    )
+
+
+def rehearsed(
+    job: Job,
+    request: Request,
+    plan: Plan,
+    evidence: Evidence,
+    *,
+    submit_seconds: float,
+    failure: NemotronError | None,
+) -> None:
+    """Tell what a rehearsal proved, as text or as one JSON object on the last line.
+
+    Raises:
+        NemotronError: The twin received something else than the dry-run shows.
+    """
+    exit_code = failure.exit_code if failure else 0
+    known = facts(request, plan)
+    seen = {
+        "workloads_created": evidence.workloads_created,
+        "api_calls": evidence.api_calls,
+        **known,
+        "archive_sha256": evidence.archive_sha256,
+        "body_sha256": evidence.body_sha256,
+        "largest_value_bytes": evidence.largest_value_bytes,
+        "environment_bytes": evidence.environment_bytes,
+        "submit_seconds": round(submit_seconds, 3),
+        "pods": [dict(pod) for pod in evidence.pods],
+        "exit_code": exit_code,
+    }
+    if job.request.as_json:
+        sys.stdout.write(json.dumps(seen) + "\n")
+        sys.stdout.flush()
+    else:
+        _print_evidence(seen, same=evidence.body_sha256 == request.digest)
+    if evidence.body_sha256 != request.digest:
+        message = f"the twin received a body with sha256 {evidence.body_sha256}, and the dry-run has {request.digest}"
+        raise NemotronError(message, remedy="Did a file change meanwhile? Rehearse again; if not, this is a defect.")
+
+
+def _print_evidence(seen: Mapping[str, Any], *, same: bool) -> None:
+    heading("rehearsed", "what the twin of the platform has seen")
+    archive = f"sha256 {seen['archive_sha256']}, {size(seen['raw_bytes'])}, {size(seen['encoded_bytes'])} as sent"
+    rows = {
+        "archive": archive if seen["archive_sha256"] else "none",
+        "API calls": f"{seen['api_calls']}, of which {seen['workloads_created']} made a workload",
+        "values": f"longest {seen['largest_value_bytes']:,} bytes, all {seen['environment_bytes']:,} bytes",
+        "pods": ", ".join(f"{pod['name']} exit code {pod['exit_code']}" for pod in seen["pods"]),
+        "body": f"sha256 {seen['body_sha256']}{SAME if same else ''}",
+    }
+    for name, text in rows.items():
+        typer.echo(f"{INDENT}{name:<11} {text}")

@@ -1,0 +1,77 @@
+"""`nemotron source`: what of this machine's sources travels with a job."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from nemo_runspec.data_mover import modified_files, plan_for, select
+from nemo_runspec.env import CloudProfile, load_env_profile
+from nemo_runspec.errors import UsageError
+from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
+from nemotron.cli import show_cloud
+
+app = typer.Typer(
+    help="Show what travels with a job.", no_args_is_help=True, add_completion=False, context_settings=HELP_SETTINGS
+)
+
+DEFAULT_EXECUTOR = "lepton"
+POD_HOME = "/mnt/volume"
+"""Where a pod would unpack, when no profile tells; it changes no size."""
+
+
+@app.callback()
+def source() -> None:
+    """Keep `ls` a command of its own, also while it is the only one."""
+
+
+@app.command("ls")
+def list_command(
+    script: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[SCRIPT]", help="The recipe's script; without one, what every job has.", show_default=False
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", "-r", metavar="PROFILE", help="Profile of env.toml.", autocompletion=complete_profiles),
+    ] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the files that travel with a job, their size, and what is not committed."""
+    profile = load_env_profile(run) if run is not None else None
+    if profile is not None and not isinstance(profile, CloudProfile):
+        message = (
+            f"profile '{profile.name}' uses the executor '{profile.executor}', whose jobs read this machine's files"
+        )
+        raise UsageError(message, remedy="Name a profile of Lepton or DGX Cloud.")
+    executor = profile.executor if profile else DEFAULT_EXECUTOR
+    repo_root = profile.repo_root if profile else None
+    exclude = profile.exclude if profile else ()
+    plan = plan_for(
+        executor_type=executor,
+        script_path=script,
+        repo_root=repo_root,
+        exclude=exclude,
+        pod_nemotron_home=profile.job_root if profile else POD_HOME,
+    )
+    chosen = select(script, repo_root, exclude)
+    changed = modified_files(chosen.root, chosen.files) if chosen.root else ()
+    if json:
+        document = {
+            "executor": executor,
+            "files": dict(plan.files),
+            "raw_bytes": plan.raw_bytes,
+            "archive_bytes": plan.archive_bytes,
+            "encoded_bytes": plan.encoded_bytes,
+            "archive_sha256": plan.sha256,
+            "modified": list(changed),
+        }
+        typer.echo(json_text.dumps(document))
+        return
+    show_cloud.source(plan, changed, f"{profile.name}, {executor}" if profile else f"as on {executor}")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from nemo_runspec.errors import SpecError
+from nemo_runspec.place import Place
+from nemo_runspec.spec import Runspec, parse
+from nemo_runspec.words import join
+from tests.nemo_runspec.recipes import write_recipe
+
+SCRIPT = PurePosixPath("/nemo_run/code/src/recipes/train.py")
+
+
+def _spec(folder: Path, *, launch: str = "torchrun", cmd: str | None = None) -> Runspec:
+    script = write_recipe(folder, launch=launch)
+    if cmd is not None:
+        text = script.read_text(encoding="utf-8")
+        script.write_text(
+            text.replace(f'# launch = "{launch}"', f"# launch = \"{launch}\"\n# cmd = '{cmd}'"), encoding="utf-8"
+        )
+    return parse(script)
+
+
+def test_on_this_machine_torchrun_is_this_interpreters_and_stands_alone(tmp_path: Path) -> None:
+    place = Place.here(PurePosixPath("/jobs/x"), PurePosixPath("/here/train.py"))
+    command = place.compose(_spec(tmp_path), config="train.yaml", processes=4)
+    torchrun = "-m nemo_runspec.torchrun --standalone --nnodes 1 --nproc-per-node 4"
+    assert join(command) == f"{sys.executable} {torchrun} /here/train.py --config /jobs/x/train.yaml"
+
+
+def test_in_pods_torchrun_learns_its_place_from_the_platform(tmp_path: Path) -> None:
+    place = Place.pod(SCRIPT, nodes=2, repo_root=None)
+    command = join(place.compose(_spec(tmp_path), config="train.yaml", processes=8))
+    assert command == (
+        'python -m nemo_runspec.torchrun --nnodes "$NNODES" --node-rank "$NODE_RANK" --master-addr "$MASTER_ADDR"'
+        ' --master-port "$MASTER_PORT" --nproc-per-node 8'
+        " /nemo_run/code/src/recipes/train.py --config /nemo_run/train.yaml"
+    )
+
+
+def test_one_pod_meets_nobody(tmp_path: Path) -> None:
+    command = Place.pod(SCRIPT, nodes=1, repo_root=None).compose(_spec(tmp_path), config="t.yaml", processes=2)
+    assert "--standalone" in command
+    assert "--master-addr" not in command
+
+
+def test_variables_are_filled_in_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEED", "11")
+    spec = _spec(tmp_path, launch="direct", cmd="python {script} --speed=$SPEED --config {config}")
+    here = Place.here(PurePosixPath("/jobs"), PurePosixPath("/s.py")).compose(spec, config="t.yaml", processes=1)
+    pod = Place.pod(SCRIPT, nodes=1, repo_root=None).compose(spec, config="t.yaml", processes=1)
+    assert "--speed=11" in here
+    assert '"--speed=$SPEED"' in join(pod)
+
+
+def test_a_profiles_command_replaces_the_scripts(tmp_path: Path) -> None:
+    place = Place.pod(SCRIPT, nodes=1, repo_root=None)
+    spec = _spec(tmp_path, launch="direct", cmd="python {script}")
+    command = place.compose(spec, config="t.yaml", processes=1, template="uv run {script} -- {config}")
+    assert command == ("uv", "run", str(SCRIPT), "--", "/nemo_run/t.yaml")
+
+
+def test_a_profiles_command_that_torchrun_cannot_start_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match='cmd = "uv run'):
+        Place.pod(SCRIPT, nodes=1, repo_root=None).compose(
+            _spec(tmp_path), config="t.yaml", processes=1, template="uv run {script}"
+        )
+
+
+def test_paths_of_what_travels_are_found_in_the_pod() -> None:
+    place = Place.pod(SCRIPT, nodes=1, repo_root=PurePosixPath("/home/me/repo"))
+    config = {
+        "a": "/home/me/repo/src/x.json",
+        "b": ["/home/me/repo"],
+        "c": "/home/me/repository/x",
+        "d": 3,
+        "e": "repo",
+    }
+    assert place.relocate(config) == {
+        "a": "/nemo_run/code/src/x.json",
+        "b": ["/nemo_run/code"],
+        "c": "/home/me/repository/x",
+        "d": 3,
+        "e": "repo",
+    }

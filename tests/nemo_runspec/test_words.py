@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from nemo_runspec.words import Expanded, join
+
+WORDS = ["plain", "two words", "a'b\"c", "$HOME", "$(id)", "`id`", "back\\slash", "line\nbreak", "ümlaut ☃", "", "*"]
+
+
+def _printed(line: str, **env: str) -> list[str]:
+    script = f"show() {{ for word; do printf '%s\\0' \"$word\"; done; }}; show {line}"
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, check=True, env={"PATH": "/usr/bin:/bin", **env})
+    return done.stdout.decode().split("\0")[:-1]
+
+
+def test_a_shell_gets_every_word_as_it_is() -> None:
+    assert _printed(join(WORDS)) == WORDS
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("$RANK", "3 $HOME"),
+        ("--rank=${RANK}!", "--rank=3 $HOME!"),
+        ("$(id) `id` \\ \" '", "$(id) `id` \\ \" '"),
+        ("costs 5$", "costs 5$"),
+        ("$UNSET_HERE", ""),
+    ],
+)
+def test_an_expanded_word_is_filled_in_once_and_runs_nothing(word: str, expected: str) -> None:
+    assert _printed(join([Expanded(word)]), RANK="3 $HOME") == [expected]
