@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from nemo_runspec.context import RecipeConfig, parse_override
-from nemo_runspec.env import LocalProfile, load_env_profile
+from nemo_runspec.env import load_env_profile
 from nemo_runspec.errors import ArtifactNotFoundError, NemotronError, ProfileError, SpecError
-from nemo_runspec.job import compile_job
+from nemo_runspec.job import Job, compile_job
 from nemo_runspec.place import Place
 from nemo_runspec.spec import parse
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
@@ -161,3 +161,104 @@ def test_a_store_whose_address_holds_a_password_is_refused(tmp_path: Path) -> No
     (obstacle,) = compile_job(write_recipe(tmp_path / "recipe"), request).obstacles
     assert "address of the artifact store" in obstacle.message
     assert "canary" not in str(obstacle)
+
+
+CLOUDS = """\
+[lepton]
+executor = "lepton"
+nemo_run_dir = "/mnt/shared/nemo_run"
+mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
+container_image = "image:1"
+nodes = 2
+gpus_per_node = 0
+"""
+READS_AN_ARTIFACT = """\
+run: {data: some-data, env: {}}
+artifact: {name: thing}
+train: {path: "${art:data,path}/x", vocab: "${art:data,vocab_size}", here: "${workspace:}/out"}
+"""
+
+
+def _cloud_job(
+    folder: Path,
+    *overrides: str,
+    launch: str = "torchrun",
+    config: str = READS_AN_ARTIFACT,
+    table: str = "",
+    passthrough: tuple[str, ...] = (),
+) -> Job:
+    write_env_file(folder, CLOUDS + table)
+    script = write_recipe(folder / "recipe", launch=launch, config=config)
+    return compile_job(script, _request(*overrides, profile="lepton", passthrough=passthrough))
+
+
+def test_a_job_of_a_cloud_has_the_paths_of_its_pods(tmp_path: Path) -> None:
+    job = _cloud_job(tmp_path)
+    assert job.in_pods
+    assert job.workspace == "/mnt/shared", "the first volume, where the profile says nothing"
+    assert job.train_config["train"]["here"] == "/mnt/shared/out"
+    assert job.job_dir.is_relative_to(tmp_path), "the record of the job stays with the one who submits"
+    assert job.command[-3:] == ("/nemo_run/code/script/hello.py", "--config", "/nemo_run/train.yaml")
+    assert "NEMO_RUNSPEC_JOB_DIR" not in {variable.name for variable in job.env}, "the pod knows its own"
+
+
+def test_artifacts_on_a_clusters_volume_are_left_to_the_job(tmp_path: Path) -> None:
+    job = _cloud_job(tmp_path)
+    assert job.deferred
+    assert job.missing == {}
+    assert job.train_config["train"]["path"] == "${art:some-data:latest,path}/x"
+    assert job.train_config["train"]["vocab"] == "${art:some-data:latest,vocab_size}"
+
+
+def test_artifacts_in_a_store_that_everybody_reads_are_looked_up_here(tmp_path: Path) -> None:
+    url = "memory://somewhere/artifacts"
+    with pytest.raises(ArtifactNotFoundError, match="some-data"):
+        _cloud_job(tmp_path, f"++run.artifacts.root={url}")
+
+
+def test_only_what_is_spread_over_nodes_gets_more_than_one(tmp_path: Path) -> None:
+    assert _cloud_job(tmp_path).nodes == 2
+    assert _cloud_job(tmp_path, launch="direct").nodes == 1
+    assert _cloud_job(tmp_path, "run.env.nodes=3", launch="direct").nodes == 3
+
+
+@pytest.mark.parametrize(("table", "expected"), [("", (0, "1")), ("nprocs_per_node = 3", (0, "3")), ("# 8", (8, "8"))])
+def test_processes_of_a_pod(tmp_path: Path, table: str, expected: tuple[int, str]) -> None:
+    known = CLOUDS.replace("gpus_per_node = 0\n", "") if table.startswith("#") else CLOUDS
+    write_env_file(tmp_path, known + table)
+    script = write_recipe(tmp_path / "recipe", launch="torchrun", config="run: {env: {}}\n")
+    text = script.read_text(encoding="utf-8")
+    block = "# [tool.runspec.resources]\n# gpus_per_node = 8\n# [tool.runspec.env]"
+    script.write_text(text.replace("# [tool.runspec.env]", block), encoding="utf-8")
+    job = compile_job(script, _request(profile="lepton"))
+    assert (job.gpus_per_node, job.command[job.command.index("--nproc-per-node") + 1]) == expected
+
+
+def test_a_secret_that_the_platform_holds_is_not_taken_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "from-here")
+    job = _cloud_job(tmp_path, table='secrets = { HF_TOKEN = "hf-token", OTHER_TOKEN = "other" }')
+    assert "HF_TOKEN" not in {variable.name for variable in job.env}
+    assert job.obstacles == ()
+
+
+def test_a_secret_that_is_expected_here_and_not_set_is_told(tmp_path: Path) -> None:
+    job = _cloud_job(tmp_path, table='secrets = ["TEAM_API_KEY"]')
+    assert "takes TEAM_API_KEY from your environment" in job.obstacles[0].message
+
+
+def test_a_secret_does_not_travel_in_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM_API_KEY", "canary-0123456789")
+    config = "run: {env: {}}\nhub: {where: '${oc.env:TEAM_API_KEY}'}\nfine: 1\n"
+    job = _cloud_job(tmp_path, config=config, passthrough=("--token", "canary-0123456789"))
+    told = [obstacle.message for obstacle in job.obstacles]
+    assert "holds a secret below 'hub'" in told[0]
+    assert "the script's arguments hold a secret" in told[1]
+    assert "canary" not in "".join(told)
+
+
+def test_a_cloud_needs_an_image(tmp_path: Path) -> None:
+    write_env_file(tmp_path, CLOUDS.replace('container_image = "image:1"\n', ""))
+    job = compile_job(write_recipe(tmp_path / "recipe"), _request(profile="lepton"))
+    assert "neither hello.py nor profile 'lepton' names a container image" in job.obstacles[0].message
