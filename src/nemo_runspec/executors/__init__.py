@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from nemo_runspec.env import Profile
 
-FACTORIES = {"local": "nemo_runspec.executors.local:create_local_executor"}
+FACTORIES = {
+    "dgxcloud": "nemo_runspec.executors.dgxcloud:create_dgxcloud_executor",
+    "lepton": "nemo_runspec.executors.lepton:create_lepton_executor",
+    "local": "nemo_runspec.executors.local:create_local_executor",
+}
 """Executor kind -> its factory, imported when one is built, because nemo-run takes seconds to import."""
 
 
@@ -116,7 +120,8 @@ def load_executor(
 
     The executor holds the profile's `env_vars` but no secret, because nemo-run writes executors to disk. What the
     profile lists in `secrets`, and `env_vars` with a secret's name, has to be in the notebook's own environment
-    (`os.environ`), which jobs on this machine inherit.
+    (`os.environ`): jobs on this machine inherit it, and the values of a cloud's jobs are taken from it when they are
+    launched. A platform's own secrets (`secrets` as a table) need nothing here.
 
     Args:
         name: The profile's name.
@@ -140,7 +145,10 @@ def load_executor(
 
 def _require_secrets(profile: Profile) -> None:
     wanted = {name: value for name, value in profile.env_vars.items() if is_secret_variable(name, profile)}
-    lacking = [name for name in profile.secret_names if name not in wanted and not os.environ.get(name)]
+    # A cloud fills in its own secrets; a process on this machine has nobody who would.
+    elsewhere = set() if profile.executor == "local" else set(profile.secret_references)
+    expected = [name for name in profile.secret_names if name not in wanted and name not in elsewhere]
+    lacking = [name for name in expected if not os.environ.get(name)]
     lacking += [name for name, value in wanted.items() if os.environ.get(name) != value]
     if lacking:
         message = (

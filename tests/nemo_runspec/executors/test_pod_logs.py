@@ -53,6 +53,7 @@ def test_a_pod_that_comes_later_is_read_while_another_one_still_speaks() -> None
             return names if self.looks > 1 else names[:1]
 
         def log(self, workload: Submitted, pod: str) -> Iterator[str]:
+            assert workload == JOB
             if pod.endswith("1"):
                 yield "second"
                 second_was_read.set()

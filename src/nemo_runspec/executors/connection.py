@@ -1,0 +1,76 @@
+"""How a job's platform is reached, as plain texts that may be kept, and the client that they lead to."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from nemo_runspec.env import DGXCloudProfile
+from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.credentials import read_secret, reference_for
+from nemo_runspec.platforms.lepton import LeptonClient
+from nemo_runspec.platforms.runai import RunaiClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemo_runspec.env import LeptonProfile
+    from nemo_runspec.platforms.workload import Platform
+
+_RUNAI: Final = ("base_url", "kube_apiserver_url", "client_id", "project_name")
+WORKSPACE_URL: Final = "workspace_url"
+"""Where a Lepton job was sent; kept, because the workspace itself is the environment's to choose."""
+
+
+def connection_of(place: Any) -> Mapping[str, str]:  # noqa: ANN401 - an executor of nemo-run, which ships no types
+    """Give the connection of an executor of this library; it holds a reference in the place of the client's secret."""
+    connection = {"profile": place.profile}
+    if hasattr(place, "client_secret"):
+        connection |= {name: getattr(place, name) for name in (*_RUNAI, "client_secret")}
+    return MappingProxyType(connection)
+
+
+def profile_connection(profile: LeptonProfile | DGXCloudProfile) -> Mapping[str, str]:
+    """Give the connection of a profile; it holds a reference in the place of the client's secret.
+
+    Raises:
+        ProfileError: The secret stands nowhere where it could be found again.
+    """
+    connection = {"profile": profile.name}
+    if isinstance(profile, DGXCloudProfile):
+        connection |= {name: getattr(profile, name) for name in _RUNAI}
+        connection["client_secret"] = reference_for(profile)
+    return MappingProxyType(connection)
+
+
+def connect(platform: str, connection: Mapping[str, str]) -> Platform:
+    """Give a platform's client. Nothing is sent yet.
+
+    Args:
+        platform: `lepton` or `dgxcloud`.
+        connection: As the functions above give it, or as a journal's entry has kept it. Lepton's workspace and token
+            are taken from the environment, or from what `lep login` has kept.
+
+    Raises:
+        NemotronError: The credentials are not there, or lead to another workspace than the job's.
+    """
+    if platform == "lepton":
+        client = LeptonClient.from_environment(connection["profile"])
+        sent_to = connection.get(WORKSPACE_URL, client.base_url)
+        if sent_to != client.base_url:
+            message = f"the job is in the Lepton workspace {sent_to}, and your environment leads to {client.base_url}"
+            raise ProfileError(message, remedy="Set LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN to the job's.")
+        return client
+    return RunaiClient(
+        **{name: connection[name] for name in _RUNAI},
+        client_secret=partial(read_secret, connection["client_secret"]),
+        profile=connection["profile"],
+    )
+
+
+def kept(connection: Mapping[str, str], client: Platform) -> Mapping[str, str]:
+    """Give a connection as a journal keeps it, with where it led."""
+    if isinstance(client, LeptonClient):
+        return {**connection, WORKSPACE_URL: client.base_url}
+    return dict(connection)

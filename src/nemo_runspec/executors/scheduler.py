@@ -1,0 +1,162 @@
+"""The schedulers through which torchx, and so nemo-run, starts, watches and stops cloud jobs.
+
+Both clouds have the same one: what differs between them is in their clients. torchx finds it by the entry points
+`nemo_runspec_lepton` and `nemo_runspec_dgxcloud`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from nemo_run.config import get_nemorun_home
+from nemo_run.run.torchx_backend.schedulers.api import SchedulerMixin
+from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
+from torchx.specs import AppDryRunInfo, AppState, ReplicaStatus, Role, RoleStatus, runopts
+
+from nemo_runspec.executors import dgxcloud, lepton
+from nemo_runspec.executors.command import command_text
+from nemo_runspec.executors.connection import connect
+from nemo_runspec.executors.journal import Entry, Journal, name_in
+from nemo_runspec.executors.pod_logs import follow
+from nemo_runspec.platforms.workload import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torchx.specs import AppDef
+
+    from nemo_runspec.executors.cloud import CloudExecutor
+    from nemo_runspec.platforms.workload import Platform, Seen
+
+_STATES: Final[Mapping[JobState, AppState]] = {
+    JobState.QUEUED: AppState.PENDING,
+    JobState.STARTING: AppState.PENDING,
+    JobState.RUNNING: AppState.RUNNING,
+    # Not yet CANCELLED: nemo-run would take the job for ended, and not cancel it.
+    JobState.STOPPING: AppState.RUNNING,
+    JobState.SUCCEEDED: AppState.SUCCEEDED,
+    JobState.FAILED: AppState.FAILED,
+    JobState.CANCELLED: AppState.CANCELLED,
+    # How it ended is not known; what is known is that nothing more will come, and that is no success.
+    JobState.GONE: AppState.CANCELLED,
+    JobState.UNKNOWN: AppState.UNKNOWN,
+    JobState.UNREACHABLE: AppState.UNKNOWN,
+}
+
+_MESSAGES: Final[Mapping[JobState, str]] = {
+    JobState.GONE: "the platform does not know the job any more",
+    JobState.UNKNOWN: "the platform does not say how the job stands",
+    JobState.UNREACHABLE: "the platform cannot be reached; the job may well be running",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CloudTask:
+    """A task that is ready to be sent.
+
+    Args:
+        executor: Where it runs.
+        title: What it is called.
+        command: Its command, quoted for a shell.
+        env: Its variables.
+    """
+
+    executor: CloudExecutor
+    title: str
+    command: str
+    env: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Show it without the values of its variables."""
+        place = f"{self.executor.nodes} x {self.executor.container_image} on {self.executor.platform}"
+        return f"{self.title}: {place}\n{self.command}\nvariables: {', '.join(sorted(self.env))}"
+
+
+class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # neither ships types
+    """A scheduler whose jobs are what the journal has a record of."""
+
+    def __init__(self, backend: str, session_name: str) -> None:
+        """Take torchx' names for the scheduler and its session."""
+        super().__init__(backend, session_name)
+        self._platforms: dict[str, Platform] = {}
+
+    def _run_opts(self) -> runopts:
+        return runopts()
+
+    def _validate(self, app: AppDef, scheduler: str) -> None:
+        """Check nothing here: the request is checked when it is built, with all that it needs."""
+
+    def _submit_dryrun(self, app: AppDef, cfg: CloudExecutor) -> AppDryRunInfo[CloudTask]:
+        (role,) = app.roles
+        return AppDryRunInfo(CloudTask(cfg, role.name, command_text(role, cfg), dict(role.env)), str)
+
+    def schedule(self, dryrun_info: AppDryRunInfo[CloudTask]) -> str:
+        """Send a task, and give the identifier under which it is found again."""
+        task: CloudTask = dryrun_info.request
+        task.executor.package(task.executor.packager, task.title)
+        return task.executor.submit(task.title, task.command, task.env).app_id
+
+    def describe(self, app_id: str) -> DescribeAppResponse | None:
+        """Tell how a job stands; None for one that was not sent from here."""
+        entry = self._journal().find(name_in(app_id))
+        if entry is None:
+            return None
+        seen = self._platform(entry).look(entry.submitted)
+        state = _STATES[seen.state]
+        replicas = [ReplicaStatus(id=0, role=entry.title, state=state, hostname="")]
+        return DescribeAppResponse(
+            app_id=app_id,
+            roles=[Role(name=entry.title, image="", num_replicas=1)],
+            roles_statuses=[RoleStatus(entry.title, replicas=replicas)],
+            state=state,
+            msg=_message(seen),
+        )
+
+    def log_iter(self, app_id: str, *_: object, **__: object) -> Iterable[str]:
+        """Give the lines of all of a job's pods until it has ended."""
+        entry = self._journal().read(name_in(app_id))
+        return (f"{line}\n" for line in follow(self._platform(entry), entry.submitted))
+
+    def list(self) -> list[ListAppResponse]:
+        """Give the jobs of this platform that were sent from here, with what is known of them without asking."""
+        mine = (entry for entry in self._journal().entries() if self.backend.endswith(entry.platform))
+        return [ListAppResponse(app_id=entry.app_id, state=AppState.UNKNOWN) for entry in mine]
+
+    def _cancel_existing(self, app_id: str) -> None:
+        entry = self._journal().read(name_in(app_id))
+        self._platform(entry).cancel(entry.submitted)
+
+    def _platform(self, entry: Entry) -> Platform:
+        """Give the client for a job; the jobs of one connection share it, and so its token."""
+        key = repr(sorted(entry.connection.items()))
+        if key not in self._platforms:
+            self._platforms[key] = connect(entry.platform, entry.connection)
+        return self._platforms[key]
+
+    def _journal(self) -> Journal:
+        return Journal(get_nemorun_home())
+
+
+def _message(seen: Seen) -> str:
+    return _MESSAGES.get(seen.state, "") or seen.word
+
+
+def create_lepton_scheduler(session_name: str, **_: object) -> CloudScheduler:
+    """Make the scheduler of Lepton's jobs; torchx calls it.
+
+    Args:
+        session_name: torchx' session.
+        **_: What nemo-run gives to every scheduler.
+    """
+    return CloudScheduler(lepton.SCHEDULER, session_name)
+
+
+def create_dgxcloud_scheduler(session_name: str, **_: object) -> CloudScheduler:
+    """Make the scheduler of run:ai's jobs; torchx calls it.
+
+    Args:
+        session_name: torchx' session.
+        **_: What nemo-run gives to every scheduler.
+    """
+    return CloudScheduler(dgxcloud.SCHEDULER, session_name)
