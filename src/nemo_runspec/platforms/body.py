@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nemo_runspec.platforms.limits import Limits
-    from nemo_runspec.platforms.workload import Workload
+    from nemo_runspec.platforms.workload import Request, Workload
 
 
 def escaped_env(env: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     """Give variables as both platforms take them, with values that arrive as they are here."""
     return [{"name": name, "value": escape(value)} for name, value in env]
+
+
+def secret_values(request: Request) -> tuple[str, ...]:
+    """Give the secrets that a request holds, which no message may repeat.
+
+    Args:
+        request: A request of either platform.
+    """
+    spec = request.body["spec"]
+    variables = spec.get("envs", spec.get("environmentVariables", ()))
+    return tuple(entry["value"] for entry in variables if entry["name"] in request.secret_variables)
 
 
 def workload_problems(workload: Workload, limits: Limits) -> list[str]:

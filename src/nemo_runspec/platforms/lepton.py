@@ -1,19 +1,42 @@
-"""A workload as a job of DGX Cloud Lepton: one request, which opens nothing."""
+"""A workload as a job of DGX Cloud Lepton: its request, which opens nothing, and the client that sends it."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
-from nemo_runspec.platforms.body import escaped_env, merged, refuse, spec_problems, workload_problems
-from nemo_runspec.platforms.kubernetes import escape
+from nemo_runspec.errors import GoneError, PlatformError, RefusedError, UnreachableError, guess
+from nemo_runspec.platforms.body import (
+    escaped_env,
+    merged,
+    refuse,
+    secret_values,
+    spec_problems,
+    workload_problems,
+)
+from nemo_runspec.platforms.creation import create
+from nemo_runspec.platforms.credentials import FixedToken, find_lepton_workspace
+from nemo_runspec.platforms.following import Newborns, follow, stop
+from nemo_runspec.platforms.http import Api, Patience
+from nemo_runspec.platforms.kubernetes import escape, in_pod_order
 from nemo_runspec.platforms.limits import LIMITS, mount_problems
-from nemo_runspec.platforms.workload import NAME, NODE_GROUP_ID, Request
+from nemo_runspec.platforms.workload import (
+    NAME,
+    NODE_GROUP_ID,
+    JobState,
+    Request,
+    Seen,
+    Submitted,
+    canonical,
+)
 from nemo_runspec.toml.values import empty_table, thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from nemo_runspec.platforms.workload import Workload
 
@@ -90,6 +113,7 @@ def request(workload: Workload, settings: LeptonSettings) -> Request:
         kind="job",
         body={"metadata": {"id": NAME}, "spec": merged(spec, settings.custom_spec)},
         secret_variables=frozenset(name for name, _ in workload.secrets),
+        names=MappingProxyType({NODE_GROUP_ID: settings.node_group or ""}),
     )
 
 
@@ -132,3 +156,179 @@ def _check(workload: Workload, settings: LeptonSettings) -> None:
     ]
     problems += spec_problems(settings.custom_spec, _OURS)
     refuse(problems, _LIMITS)
+
+
+_STATES: Final = MappingProxyType(
+    {
+        "Queueing": JobState.QUEUED,
+        "Awaiting": JobState.QUEUED,
+        "Starting": JobState.STARTING,
+        "PendingRetry": JobState.STARTING,
+        "Restarting": JobState.STARTING,
+        "Running": JobState.RUNNING,
+        "Stopping": JobState.STOPPING,
+        "Deleting": JobState.STOPPING,
+        "Terminating": JobState.STOPPING,
+        "Completed": JobState.SUCCEEDED,
+        "Failed": JobState.FAILED,
+        "Stopped": JobState.CANCELLED,
+        "Deleted": JobState.GONE,
+        "Archived": JobState.GONE,
+    }
+)
+"""The platform's words (leptonai, `LeptonJobState`, and 0.47's `Terminating`) -> ours; any other is UNKNOWN."""
+_ENDED: Final = frozenset(state for state in JobState if state.is_final)
+_ALL: Final = (("job_query_mode", "alive_and_archive"),)
+_ALIVE: Final = (("job_query_mode", "alive_only"),)
+
+
+class LeptonClient:
+    """Lepton's API, as a `nemo_runspec.platforms.workload.Platform`.
+
+    Args:
+        base_url: Address of the workspace's API.
+        token: Its token.
+        origin: Value of the `Origin` header, where the workspace needs one.
+        token_from: Where the token comes from, for messages.
+        patience: How long to wait.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        origin: str | None = None,
+        *,
+        token_from: str = "LEPTON_WORKSPACE_TOKEN",  # noqa: S107 - names where the token is, and holds none
+        patience: Patience | None = None,
+    ) -> None:
+        """Send nothing yet."""
+        self.base_url = base_url.rstrip("/")
+        self._patience = patience or Patience()
+        self._api = Api(
+            base_url=self.base_url,
+            label="Lepton",
+            credential=FixedToken(token, token_from),
+            patience=self._patience,
+            headers={"origin": origin} if origin else {},
+        )
+        self._newborns = Newborns(self._patience)
+
+    @classmethod
+    def from_environment(cls, profile: str, *, patience: Patience | None = None) -> LeptonClient:
+        """Find the workspace as `find_lepton_workspace` does.
+
+        Args:
+            profile: Name of the profile that asks, for messages.
+            patience: How long to wait.
+
+        Raises:
+            DeniedError: Something is missing; says what.
+        """
+        found = find_lepton_workspace(profile)
+        token_from = f"the workspace's token ({found.token_from}), which profile '{profile}' uses"
+        return cls(found.url, found.token, found.origin_url, token_from=token_from, patience=patience)
+
+    def submit(self, request: Request, name: str) -> Submitted:
+        """Create the job; see `Platform.submit`."""
+        assigned = {NAME: name, NODE_GROUP_ID: self._node_group_id(request.names[NODE_GROUP_ID])}
+        identifier = create(
+            self._api,
+            "/jobs",
+            canonical(request.filled(assigned)),
+            name=name,
+            read=_id_of,
+            find=lambda: self._find(name),
+            hide=secret_values(request),
+        )
+        self._newborns.add(identifier)
+        return Submitted("lepton", request.kind, identifier, name)
+
+    def look(self, workload: Submitted) -> Seen:
+        """Ask how the job stands; see `Platform.look`."""
+        try:
+            job = self._api.call("GET", _path(workload), query=_ALL, deadline_s=self._patience.look_s)
+        except GoneError:
+            return Seen(JobState.UNKNOWN) if workload.id in self._newborns else Seen(JobState.GONE)
+        except UnreachableError:
+            return Seen(JobState.UNREACHABLE)
+        self._newborns.seen(workload.id)
+        return _seen(job)
+
+    def pods(self, workload: Submitted) -> tuple[str, ...]:
+        """List the job's replicas; see `Platform.pods`."""
+        try:
+            found = self._api.call("GET", f"{_path(workload)}/replicas", query=_ALL)
+        except GoneError:
+            return ()
+        return in_pod_order(workload.name, [name for name in map(_id_of, _items(found)) if name])
+
+    def log(self, workload: Submitted, pod: str) -> Iterator[str]:
+        """Give a replica's log; see `Platform.log`."""
+        path = f"{_path(workload)}/replicas/{quote(pod, safe='')}/log"
+        return follow(lambda: self._api.stream(path), lambda: self.look(workload), self._patience)
+
+    def cancel(self, workload: Submitted) -> None:
+        """Stop the job, and keep its record and logs; delete it only where that does not stop it."""
+
+        def look() -> Seen:
+            return self.look(workload)
+
+        if look().state.is_final:
+            return
+        stopped = json.dumps({"spec": {"stopped": True}}).encode()
+        if stop(lambda: self._api.call("PATCH", _path(workload), body=stopped), look, _ENDED, self._patience):
+            return
+        if not stop(lambda: self._api.call("DELETE", _path(workload), query=_ALIVE), look, _ENDED, self._patience):
+            message = f"Lepton has not stopped the job '{workload.name}': it is '{look().word}'"
+            raise PlatformError(message, remedy="Cancel it again, or stop it on the dashboard.")
+
+    def _find(self, name: str) -> str | None:
+        try:
+            return _id_of(self._api.call("GET", f"/jobs/{quote(name, safe='')}", query=_ALL))
+        except GoneError:
+            return None
+
+    def _node_group_id(self, name: str) -> str:
+        try:
+            groups = _items(self._api.call("GET", "/dedicated-node-groups"))
+        except GoneError as error:
+            message = f"there is no Lepton workspace at {self.base_url}: {error.message}"
+            raise RefusedError(message, status=error.status, remedy="Check LEPTON_WORKSPACE_ID.") from error
+        known = {str(_metadata(group).get("name")): _id_of(group) for group in groups}
+        identifier = known.get(name)
+        if identifier is None:
+            message = f"the Lepton workspace has no node group '{name}'"
+            raise RefusedError(message, remedy=guess(name, known, what="node groups"))
+        return identifier
+
+
+def _path(workload: Submitted) -> str:
+    return f"/jobs/{quote(workload.id, safe='')}"
+
+
+def _items(answer: object) -> list[object]:
+    return answer if isinstance(answer, list) else []
+
+
+def _metadata(item: object) -> Mapping[str, Any]:
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _id_of(item: object) -> str | None:
+    """Give the identifier of a job, replica or node group; its own `id` stands in for one in `metadata`."""
+    identifier = _metadata(item).get("id") or (item.get("id") if isinstance(item, dict) else None)
+    return str(identifier) if identifier else None
+
+
+def _seen(job: object) -> Seen:
+    status = job.get("status") if isinstance(job, dict) else None
+    if not isinstance(status, dict):
+        return Seen(JobState.UNKNOWN)
+    word = str(status.get("state") or "")
+    state = _STATES.get(word, JobState.UNKNOWN)
+    # The platform says Running from the first pod on.
+    if state is JobState.RUNNING and (status.get("ready") or 0) < (status.get("active") or 0):
+        state = JobState.STARTING
+    return Seen(state, word)

@@ -1,20 +1,44 @@
-"""A workload as one of run:ai's: one request, which opens nothing."""
+"""A workload as one of run:ai's: its request, which opens nothing, and the client that sends it."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import threading
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
-from nemo_runspec.platforms.body import escaped_env, merged, refuse, spec_problems, workload_problems
-from nemo_runspec.platforms.kubernetes import escape
+from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError, guess
+from nemo_runspec.platforms.body import (
+    escaped_env,
+    merged,
+    refuse,
+    secret_values,
+    spec_problems,
+    workload_problems,
+)
+from nemo_runspec.platforms.creation import create
+from nemo_runspec.platforms.credentials import ClientCredentials
+from nemo_runspec.platforms.following import Newborns, follow, stop
+from nemo_runspec.platforms.http import Api, Patience
+from nemo_runspec.platforms.kubernetes import escape, in_pod_order, pod_log_path, pods_path
 from nemo_runspec.platforms.limits import LIMITS, mount_problems
-from nemo_runspec.platforms.workload import CLUSTER_ID, NAME, PROJECT_ID, Request
+from nemo_runspec.platforms.workload import (
+    CLUSTER_ID,
+    NAME,
+    PROJECT_ID,
+    JobState,
+    Request,
+    Seen,
+    Submitted,
+    canonical,
+)
 from nemo_runspec.toml.values import empty_table, thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nemo_runspec.platforms.workload import Workload
 
@@ -97,6 +121,7 @@ def request(workload: Workload, settings: RunaiSettings) -> Request:
             "spec": merged(spec, settings.custom_spec),
         },
         secret_variables=frozenset(name for name, _ in workload.secrets),
+        names=MappingProxyType({PROJECT_ID: settings.project_name}),
     )
 
 
@@ -129,3 +154,221 @@ def _check(workload: Workload, settings: RunaiSettings, *, command: str, args: s
     ]
     problems += spec_problems(settings.custom_spec, _OURS)
     refuse(problems, _LIMITS)
+
+
+_PHASES: Final = MappingProxyType(
+    {
+        "Creating": JobState.QUEUED,
+        "Pending": JobState.QUEUED,
+        "Initializing": JobState.STARTING,
+        "Resuming": JobState.STARTING,
+        "Running": JobState.RUNNING,
+        "Updating": JobState.RUNNING,
+        "Degraded": JobState.RUNNING,
+        "Stopping": JobState.STOPPING,
+        "Deleting": JobState.STOPPING,
+        "Terminating": JobState.STOPPING,
+        "Completed": JobState.SUCCEEDED,
+        "Failed": JobState.FAILED,
+        "Stopped": JobState.CANCELLED,
+        "Deleted": JobState.GONE,
+    }
+)
+"""The platform's phases (its OpenAPI's `Phase`) -> our words; Degraded may recover, and any other is UNKNOWN."""
+_ENDED: Final = frozenset(state for state in JobState if state.is_final)
+_GONE: Final = frozenset({JobState.GONE})
+_PAGE: Final = 500
+_FORBIDDEN: Final = 403
+_CLUSTER_ACCESS: Final = (
+    "the cluster's sign-in: its Kubernetes API has to take run:ai's tokens (https://docs.nvidia.com/run-ai/self-hosted/"
+    "documentation/installation-and-configuration/config/cluster-authentication)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _ClusterCredential:
+    """run:ai's token, as the cluster's Kubernetes API takes it."""
+
+    token_of_runai: ClientCredentials
+    origin: str = _CLUSTER_ACCESS
+
+    def token(self) -> str:
+        return self.token_of_runai.token()
+
+    def renew(self, token: str) -> bool:
+        return self.token_of_runai.renew(token)
+
+
+class RunaiClient:
+    """run:ai's API and its cluster's, as a `nemo_runspec.platforms.workload.Platform`.
+
+    Args:
+        base_url: Address of run:ai's API, with `/api/v1`.
+        kube_apiserver_url: Address of the cluster's Kubernetes API, which alone has the pods' logs.
+        client_id: The application that signs in.
+        client_secret: Gives its secret whenever a token is needed.
+        project_name: The project.
+        profile: Name of the profile, for messages.
+        patience: How long to wait.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        kube_apiserver_url: str,
+        client_id: str,
+        client_secret: Callable[[], str],
+        project_name: str,
+        profile: str,
+        *,
+        patience: Patience | None = None,
+    ) -> None:
+        """Send nothing yet."""
+        self.base_url = base_url.rstrip("/")
+        self._patience = patience or Patience()
+        credential = ClientCredentials(
+            self.base_url, client_id, client_secret, profile=profile, patience=self._patience
+        )
+        self._api = Api(base_url=self.base_url, label="run:ai", credential=credential, patience=self._patience)
+        self._cluster = Api(
+            base_url=kube_apiserver_url.rstrip("/"),
+            label="the cluster's Kubernetes API",
+            credential=_ClusterCredential(credential),
+            patience=self._patience,
+        )
+        self._project_name = project_name
+        self._known_project: Mapping[str, Any] = {}
+        self._lock = threading.Lock()
+        self._newborns = Newborns(self._patience)
+
+    def submit(self, request: Request, name: str) -> Submitted:
+        """Create the workload; see `Platform.submit`."""
+        project = self._project()
+        identifiers = {PROJECT_ID: str(project["id"]), CLUSTER_ID: str(project.get("clusterId") or "")}
+        identifier = create(
+            self._api,
+            f"/workloads/{request.kind}",
+            canonical(request.filled({NAME: name, **identifiers})),
+            name=name,
+            read=_id_of,
+            find=lambda: self._find(name, identifiers[PROJECT_ID]),
+            hide=secret_values(request),
+        )
+        self._newborns.add(identifier)
+        return Submitted("dgxcloud", request.kind, identifier, name)
+
+    def look(self, workload: Submitted) -> Seen:
+        """Ask how the workload stands; see `Platform.look`."""
+        try:
+            answer = self._api.call("GET", _path(workload), deadline_s=self._patience.look_s)
+        except GoneError:
+            return Seen(JobState.UNKNOWN) if workload.id in self._newborns else Seen(JobState.GONE)
+        except UnreachableError:
+            return Seen(JobState.UNREACHABLE)
+        self._newborns.seen(workload.id)
+        phase = str(_table(answer).get("actualPhase") or _table(answer).get("phase") or "")
+        return Seen(_PHASES.get(phase, JobState.UNKNOWN), phase)
+
+    def pods(self, workload: Submitted) -> tuple[str, ...]:
+        """List the workload's pods; see `Platform.pods`.
+
+        An application may be refused run:ai's own list; then the cluster is asked.
+        """
+        try:
+            found = [
+                str(pod.get("name")) for pod in self._pages(f"/workloads/{quote(workload.id, safe='')}/pods", "pods")
+            ]
+        except GoneError:
+            return ()
+        except DeniedError as error:
+            if error.status != _FORBIDDEN:
+                raise
+            answer = _table(self._cluster.call("GET", pods_path(self._namespace())))
+            names = (str(_table(_table(pod).get("metadata")).get("name")) for pod in answer.get("items") or ())
+            found = [name for name in names if name.startswith(f"{workload.name}-")]
+        return in_pod_order(workload.name, found)
+
+    def log(self, workload: Submitted, pod: str) -> Iterator[str]:
+        """Give a pod's log; see `Platform.log`. run:ai's API has none, so the cluster is asked."""
+        path = pod_log_path(self._namespace(), pod)
+        return follow(
+            lambda: self._cluster.stream(path, query=(("follow", "true"),)),
+            lambda: self.look(workload),
+            self._patience,
+        )
+
+    def cancel(self, workload: Submitted) -> None:
+        """Suspend the workload, which stops its pods, and delete it, which frees what it holds.
+
+        One that has already ended is left alone.
+        """
+
+        def look() -> Seen:
+            return self.look(workload)
+
+        if look().state.is_final:
+            return
+        stop(lambda: self._api.call("POST", f"{_path(workload)}/suspend"), look, _ENDED, self._patience)
+        if look().state in _ENDED - {JobState.CANCELLED}:
+            return
+
+        def delete() -> None:
+            self._api.call("DELETE", _path(workload))
+            self._newborns.seen(workload.id)
+
+        if not stop(delete, look, _GONE, self._patience):
+            message = f"run:ai has not deleted the workload '{workload.name}': it is '{look().word}'"
+            raise PlatformError(message, remedy="Cancel it again, or delete it in run:ai's own view.")
+
+    def _find(self, name: str, project_id: str) -> str | None:
+        for workload in self._pages("/workloads", "workloads", f"name=={name}"):
+            if workload.get("name") == name and str(workload.get("projectId", project_id)) == project_id:
+                return _id_of(workload)
+        return None
+
+    def _namespace(self) -> str:
+        """Give the Kubernetes namespace of the project: as run:ai says, or else as it usually calls it."""
+        return str(_table(self._project().get("status")).get("namespace") or f"runai-{self._project_name}")
+
+    def _project(self) -> Mapping[str, Any]:
+        with self._lock:
+            if not self._known_project:
+                self._known_project = self._ask_for_project()
+            return self._known_project
+
+    def _ask_for_project(self) -> Mapping[str, Any]:
+        try:
+            for project in self._pages("/org-unit/projects", "projects", f"name=={self._project_name}"):
+                if project.get("name") == self._project_name and project.get("id"):
+                    return project
+            names = [str(project.get("name")) for project in self._pages("/org-unit/projects", "projects")]
+        except GoneError as error:
+            message = f"there is no run:ai API at {self.base_url}: {error.message}"
+            raise RefusedError(message, status=error.status, remedy="base_url ends with /api/v1.") from error
+        message = f"run:ai has no project '{self._project_name}' for this application"
+        raise RefusedError(message, remedy=guess(self._project_name, names, what="projects"))
+
+    def _pages(self, path: str, key: str, filter_by: str = "") -> Iterator[Mapping[str, Any]]:
+        """Give the items of a list, page by page; a platform may give fewer on a page than asked for."""
+        offset = 0
+        while True:
+            query = (("offset", str(offset)), ("limit", str(_PAGE)), *((("filterBy", filter_by),) if filter_by else ()))
+            answer = _table(self._api.call("GET", path, query=query))
+            items = [item for item in answer.get(key) or () if isinstance(item, dict)]
+            yield from items
+            offset += len(items)
+            if not items or (answer.get("next") is None and len(items) < _PAGE):
+                return
+
+
+def _path(workload: Submitted) -> str:
+    return f"/workloads/{workload.kind}/{quote(workload.id, safe='')}"
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _id_of(answer: object) -> str | None:
+    identifier = _table(answer).get("workloadId") or _table(answer).get("id")
+    return str(identifier) if identifier else None

@@ -54,12 +54,14 @@ class Request:
         kind: The platform's word for the workload: `job`, `trainings` or `distributed`.
         body: The JSON body, with `NAME`, `NODE_GROUP_ID`, `PROJECT_ID` and `CLUSTER_ID` where those belong.
         secret_variables: Names of the variables in the body whose values must not be shown.
+        names: Placeholder -> the name, given by the user, of the thing whose identifier belongs there.
     """
 
     platform: str
     kind: str
     body: Mapping[str, Any] = field(repr=False)
     secret_variables: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,97 @@
+"""Creating something exactly once over a connection that may lose the reply."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.platforms.http import GarbledError, Repetition, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from nemo_runspec.platforms.http import Api
+
+_CONFLICT: Final = 409
+_FORBIDDEN: Final = 403
+Made = TypeVar("Made")
+
+
+def create(
+    api: Api,
+    path: str,
+    body: bytes,
+    *,
+    name: str,
+    read: Callable[[Any], Made | None],
+    find: Callable[[], Made | None],
+    hide: Iterable[str] = (),
+) -> Made:
+    """Create something under a name that nobody else uses.
+
+    When a reply is lost it is looked up before it is sent again, and a platform that then says that the name is taken
+    has taken it from here. So it is made once, whatever happens to the replies.
+
+    Args:
+        api: The platform.
+        path: Where to POST.
+        body: JSON to send.
+        name: The unique name, for messages.
+        read: Gives what was made from the platform's answer, or None where the answer does not say.
+        find: Looks it up by its name and gives it, or None where the platform does not have it.
+        hide: Secrets of the body.
+
+    Raises:
+        RefusedError: The platform does not take it; nothing was made.
+        DeniedError: The credential does not permit it; nothing was made.
+        UnreachableError: Whether it was made could not be found out within the deadline.
+    """
+    repetition = Repetition(api.patience, api.patience.deadline_s)
+    sent = False
+    while True:
+        try:
+            made = read(api.once("POST", path, body=body, hide=hide))
+            if made is not None:
+                return made
+            failure = TransientError(f"{api.label} does not say what it has made of '{name}'")
+        except TransientError as error:
+            failure = error
+        except (RefusedError, GoneError) as error:
+            if not sent and not isinstance(error, GarbledError):
+                raise _refusal(error) from None
+            found = _found(find, name)
+            if found is not None:
+                return found
+            # A garbled yes is a yes, and a conflict with what was sent before is one too: the list may lag behind.
+            if not isinstance(error, GarbledError) and error.status != _CONFLICT:
+                raise _refusal(error) from None
+            failure = TransientError(error.message, status=error.status)
+        sent = True
+        found = _found(find, name, after=partial(repetition.wait, failure))
+        if found is not None:
+            return found
+
+
+def _refusal(error: PlatformError) -> PlatformError:
+    if isinstance(error, GoneError):  # nothing was asked about that could be gone
+        return RefusedError(f"{error.message}: something that it needs is not there", status=error.status)
+    return error
+
+
+def _found(find: Callable[[], Made | None], name: str, after: Callable[[], None] = lambda: None) -> Made | None:
+    try:
+        after()
+        return find()
+    except UnreachableError as error:
+        raise _unknown(error, name) from error
+    except DeniedError as error:
+        if error.status != _FORBIDDEN:
+            raise
+        return None  # who may create and not list: sending again is safe, since the name can be used only once
+
+
+def _unknown(error: UnreachableError, name: str) -> UnreachableError:
+    message = f"it is not known whether the workload '{name}' was created: {error.message}"
+    return UnreachableError(message, status=error.status, remedy=f"Look for '{name}' before you submit it again.")
