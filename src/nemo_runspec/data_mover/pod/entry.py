@@ -160,7 +160,7 @@ def _source_tree(
     boot: Mapping[str, Any], files: Sequence[unpack.Member], job_dir: Path, output: process.Output
 ) -> Path:
     """Give the folder with the source: the one that all jobs share where it can be trusted, or else the job's own."""
-    shared = Path(boot["trees"]) / boot["source"]["name"]
+    shared = Path(boot["trees"], boot["source"]["name"])
     try:
         unpack.make_private(shared.parent)
         unpack.stage(files, shared, SHARED_MODE)

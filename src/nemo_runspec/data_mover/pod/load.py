@@ -16,7 +16,7 @@ def load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - trave
         value: The digest of the code, `:`, and the code: JSON, a list of name and text, compressed and encoded.
     """
     digest, _, text = value.partition(":")
-    data = base64.b85decode(text.encode().translate(bytes.maketrans(b",./:", b"$&<>")))
+    data = base64.b85decode(text.encode().translate(bytes.maketrans(b",./:", b"\x24&<>")))
     if hashlib.sha256(data).hexdigest() != digest:
         return None
     package = types.ModuleType("nemo_runspec_pod")

@@ -1,0 +1,268 @@
+"""The pod's side as a pod runs it: the plan's command with the plan's environment, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nemo_runspec.data_mover import exit_code_of, plan_for
+from tests.nemo_runspec.data_mover import pods
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return pods.repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "volume" / "home"
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Path:
+    return tmp_path / "nemo_run"
+
+
+def job_folder(home: Path) -> Path:
+    return home / "jobs" / pods.JOB_NAME
+
+
+def python(text: str) -> str:
+    return f"{shlex.quote(sys.executable)} -c {shlex.quote(text)}"
+
+
+SEES = "import json, os; print(json.dumps([os.getcwd(), dict(os.environ)]))"
+
+
+def test_a_script_runs_with_the_source_that_was_sent(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home)
+    script = str(plan.pod_script).replace("/nemo_run", str(link))
+    done = pods.run(plan, [sys.executable, script], pods.variables(plan, link))
+    assert done.stdout.decode() == f"52\n[nemo-runspec] {pods.JOB_NAME}-0-0 exit code 0\n"
+    assert done.returncode == 0
+    assert link.resolve() == job_folder(home)
+    tree = (link / "code" / "src").resolve()
+    assert tree == home / "_nemotron" / f"src-{plan.sha256[:16]}" / "src"
+    assert not (tree / "nemotron/recipes/super3").exists()
+
+
+def test_user_code_sees_its_job_and_nothing_of_the_transport(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home, value_bytes=40)
+    assert len(plan.env) > 10
+    more = {"PYTHONPATH": "/elsewhere", "exact": "a  'b' $(HOME) $$ \\n", "NEMO_RUNSPEC_SRC_DIR": "kept"}
+    done = pods.run(plan, [sys.executable, "-c", SEES], pods.variables(plan, link, more))
+    folder, seen = json.loads(done.stdout.splitlines()[0])
+    assert folder == str(job_folder(home) / "code")
+    assert [name for name in seen if name in plan.env] == []
+    assert seen["exact"] == more["exact"]
+    assert seen["NEMO_RUNSPEC_SRC_DIR"] == "kept"
+    assert seen["PYTHONPATH"] == f"{link}/code/src:/elsewhere"
+    assert seen["NEMO_RUNSPEC_JOB_DIR"] == str(job_folder(home))
+    assert (seen["NNODES"], seen["NODE_RANK"], seen["MASTER_ADDR"]) == ("1", "0", "127.0.0.1")
+    assert 0 < int(seen["MASTER_PORT"]) < 65536
+
+
+def test_relative_writes_stay_in_the_job(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home, launch="echo mine > notes.txt\nmkdir -p out && echo x > out/y\n")
+    assert pods.run(plan, ["bash", str(link / "launch.sh")], pods.variables(plan, link)).returncode == 0
+    assert (job_folder(home) / "code" / "notes.txt").read_text() == "mine\n"
+    tree = home / "_nemotron" / f"src-{plan.sha256[:16]}"
+    assert [path.name for path in tree.iterdir()] == ["src"]
+
+
+def test_files_of_the_job_stand_beside_the_source(repository: Path, home: Path, link: Path) -> None:
+    plan = plan_for(
+        executor_type="lepton",
+        script_path=repository / pods.SCRIPT,
+        repo_root=repository,
+        pod_nemotron_home=str(home),
+        job_files={"code/src/nemotron/model.py": (b"LAYERS = 3\n", False), "code/own.txt": (b"own", False)},
+    )
+    script = str(plan.pod_script).replace("/nemo_run", str(link))
+    done = pods.run(plan, [sys.executable, script], pods.variables(plan, link))
+    assert done.stdout.splitlines()[0] == b"3"  # the job's own file is not replaced
+    assert (link / "code/own.txt").read_text() == "own"
+    assert (link / "code/src/nemo_runspec").resolve().is_relative_to(home / "_nemotron")
+
+
+def test_the_second_job_finds_the_source_and_files_keep_their_permissions(
+    repository: Path, home: Path, link: Path, tmp_path: Path
+) -> None:
+    plan = pods.plan(repository, home)
+    assert pods.run(plan, ["true"], pods.variables(plan, link)).returncode == 0
+    tree = home / "_nemotron" / f"src-{plan.sha256[:16]}"
+    before = tree.stat().st_ino
+    other = {
+        name: value.replace(pods.JOB_NAME, "job-other")
+        for name, value in pods.variables(plan, tmp_path / "link2").items()
+    }
+    assert pods.run(plan, ["true"], other).returncode == 0
+    assert tree.stat().st_ino == before
+    assert (tmp_path / "link2").resolve() == home / "jobs" / "job-other"
+    modes = {
+        path: stat.S_IMODE(path.stat().st_mode)
+        for path in (tree, tree / pods.SCRIPT, link / "launch.sh", link.resolve())
+    }
+    assert list(modes.values()) == [0o755, 0o644, 0o700, 0o700]
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped", "not text of the encoding"])
+@pytest.mark.parametrize("name", ["NEMO_RUNSPEC_SRC_1", "NEMO_RUNSPEC_JOB_0"])
+def test_a_damaged_piece_starts_nothing(repository: Path, home: Path, link: Path, damage: str, name: str) -> None:
+    plan = pods.plan(repository, home, value_bytes=200)
+    env = pods.variables(plan, link)
+    value = env.pop(name)
+    flipped = ("0" if value[7] != "0" else "1").join((value[:7], value[8:]))
+    if damage != "missing":
+        env[name] = flipped if damage == "flipped" else value[:-1] + " "
+    done = pods.run(plan, ["echo", "started"], env)
+    assert done.returncode == 1
+    assert b"payload sha256 mismatch" in done.stdout
+    assert b"started" not in done.stdout
+    assert exit_code_of(done.stdout.decode().splitlines()[-1]) == (f"{pods.JOB_NAME}-0-0", 1)
+    assert not home.exists()
+    assert not link.exists()
+
+
+@pytest.mark.parametrize("name", ["NEMO_RUNSPEC_POD", "NEMO_RUNSPEC_BOOT"])
+def test_without_its_code_or_its_orders_a_pod_starts_nothing(
+    repository: Path, home: Path, link: Path, name: str
+) -> None:
+    plan = pods.plan(repository, home)
+    env = pods.variables(plan, link)
+    value = env.pop(name)
+    for damaged in ({}, {name: value[:-3] + "aaa"} if name.endswith("POD") else {name: "null"}):
+        done = pods.run(plan, ["echo", "started"], env | damaged)
+        assert done.returncode == 1
+        assert b"payload sha256 mismatch" in done.stdout
+        assert not home.exists()
+
+
+def test_the_source_is_not_taken_from_a_folder_that_others_may_write(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home)
+    script = str(plan.pod_script).replace("/nemo_run", str(link))
+    tree = home / "_nemotron" / f"src-{plan.sha256[:16]}"
+    trap = pods.write(tree, {"src/nemotron/model.py": "LAYERS = 'stolen'\n"})
+    tree.parent.chmod(0o755)
+    trap.chmod(0o777)
+    done = pods.run(plan, [sys.executable, script], pods.variables(plan, link))
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1] == b"52"
+    assert b"others may write" in done.stdout.splitlines()[0]
+    assert (link / "code/src").resolve() == job_folder(home) / ".source/src"
+    assert (tree / "src/nemotron/model.py").read_text() == "LAYERS = 'stolen'\n"  # left as it was
+
+
+def test_the_source_is_not_taken_from_a_tree_that_has_changed(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home)
+    script = str(plan.pod_script).replace("/nemo_run", str(link))
+    assert pods.run(plan, ["true"], pods.variables(plan, link)).returncode == 0
+    (link / "code/src/nemotron/model.py").write_text("LAYERS = 'changed'\n")
+    link.unlink()
+    second = {name: value.replace(pods.JOB_NAME, "job-two") for name, value in pods.variables(plan, link).items()}
+    done = pods.run(plan, [sys.executable, script], second)
+    assert b"is not what was sent" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[1] == b"52"
+
+
+def test_a_job_folder_that_others_may_write_is_refused(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home)
+    job_folder(home).mkdir(parents=True)
+    job_folder(home).chmod(0o777)
+    done = pods.run(plan, ["echo", "started"], pods.variables(plan, link))
+    assert done.returncode == 1
+    assert b"others may write" in done.stdout
+    assert b"started" not in done.stdout
+
+
+def test_where_no_link_can_be_made_paths_are_rewritten(repository: Path, home: Path, tmp_path: Path) -> None:
+    link = tmp_path / "nemo_run"
+    pods.write(link, {"data/kept.txt": "on a volume that is mounted where the link should be"})
+    launch = f"cd {link}/code\ncat {link}/data/kept.txt\necho\necho {link}/code\necho /x{link}/code {link}/code-2\n"
+    plan = pods.plan(repository, home, launch=launch)
+    command = ["bash", "-c", f"bash {link}/launch.sh; echo $CONFIG"]
+    done = pods.run(plan, command, pods.variables(plan, link, {"CONFIG": f"{link}/configs:{link}/launch.sh"}))
+    folder = job_folder(home)
+    assert done.stdout.decode().splitlines()[:-1] == [
+        "on a volume that is mounted where the link should be",
+        f"{folder}/code",
+        f"/x{link}/code {link}/code-2",
+        f"{link}/configs:{folder}/launch.sh",
+    ]
+    assert done.returncode == 0
+
+
+def test_a_link_that_cannot_be_made_at_all(repository: Path, home: Path, tmp_path: Path) -> None:
+    link = tmp_path / "missing" / "nemo_run"
+    plan = pods.plan(repository, home, launch=f"cat {link}/x || echo {link}/anything '{link}'\n")
+    done = pods.run(plan, ["bash", f"{link}/launch.sh"], pods.variables(plan, link))
+    folder = job_folder(home)
+    assert done.stdout.decode().splitlines()[1] == f"{folder}/anything {folder}"
+
+
+def test_an_empty_folder_of_the_image_gives_way_to_the_link(repository: Path, home: Path, link: Path) -> None:
+    link.mkdir()
+    plan = pods.plan(repository, home, launch="pwd -P\n")
+    done = pods.run(plan, ["bash", f"{link}/launch.sh"], pods.variables(plan, link))
+    assert done.returncode == 0
+    assert link.is_symlink()
+
+
+def test_a_pod_that_is_started_again_goes_on_in_its_folder(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home, launch="echo once more >> count; exit 3\n")
+    for _ in range(2):
+        done = pods.run(plan, ["bash", f"{link}/launch.sh"], pods.variables(plan, link))
+        assert done.returncode == 3
+    assert (job_folder(home) / "code/count").read_text() == "once more\n" * 2
+    assert (job_folder(home) / "exit" / f"{pods.JOB_NAME}-0-0").read_text() == "3\n"
+    log = (job_folder(home) / "logs" / f"{pods.JOB_NAME}-0-0.log").read_text()
+    assert log.count("exit code 3") == 2
+
+
+def test_several_pods_of_one_job_share_its_folder(repository: Path, home: Path, tmp_path: Path) -> None:
+    plan = pods.plan(repository, home, nodes=3, launch='echo "$NODE_RANK of $NNODES"\n')
+    started = []
+    for index in range(4):  # an installation that adds a master starts one more than the job needs
+        link = tmp_path / f"link{index}"
+        more = {"RANK": str(index), "WORLD_SIZE": "4", "MASTER_ADDR": "j-master-0", "HOSTNAME": f"j-worker-{index}"}
+        env = {**pods.variables(plan, link), **more}
+        command = pods.argv(plan, ["bash", f"{link}/launch.sh"])
+        started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
+    outputs = [pod.communicate(timeout=pods.TIMEOUT_S)[0] for pod in started]
+    assert [pod.returncode for pod in started] == [0, 0, 0, 0]
+    assert [output.splitlines()[0] for output in outputs[:3]] == ["0 of 3", "1 of 3", "2 of 3"]
+    assert outputs[3].splitlines() == [
+        "[nemo-runspec] j-worker-3 is not needed: the job has 3 nodes, and this is one more",
+        "[nemo-runspec] j-worker-3 exit code 0",
+    ]
+    assert sorted(path.name for path in (job_folder(home) / "exit").iterdir()) == [
+        "j-worker-0",
+        "j-worker-1",
+        "j-worker-2",
+    ]
+
+
+def test_a_pod_that_cannot_tell_its_rank_says_so(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home, nodes=2)
+    done = pods.run(plan, ["echo", "started"], pods.variables(plan, link))
+    assert done.returncode == 1
+    assert b"cannot tell which of 2 nodes" in done.stdout
+    assert b"started" not in done.stdout
+
+
+def test_without_source_the_job_runs_with_what_the_image_has(home: Path, link: Path) -> None:
+    plan = plan_for(executor_type="lepton", source=False, pod_nemotron_home=str(home))
+    assert plan.files == ()
+    done = pods.run(plan, ["pwd"], pods.variables(plan, link))
+    assert done.stdout.decode().splitlines()[0] == str(job_folder(home) / "code")
+    assert not (home / "_nemotron").exists()
