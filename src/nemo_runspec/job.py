@@ -193,8 +193,7 @@ def _obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: s
         remedy = "Leave it out: the store's driver takes it from the environment or from fsspec's configuration."
         yield ProfileError(message, remedy=remedy)
     if isinstance(profile, CloudProfile) and profile.container_image is None and spec.image is None:
-        message = f"neither {spec.script_path.name} nor profile '{profile.name}' names a container image"
-        yield ProfileError(message, where=profile.source, remedy='Add, for example: container_image = "nvcr.io/..."')
+        yield missing_image(spec, profile)
     if profile.executor != "local":
         return
     nodes = profile.nodes or spec.resources.nodes
@@ -205,6 +204,12 @@ def _obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: s
     if "://" in workspace:
         message = f"the workspace is {workspace}, and a job on this machine needs a folder"
         yield ProfileError(message, where=profile.where("workspace"), remedy="Set `workspace` to a folder's path.")
+
+
+def missing_image(spec: Runspec, profile: Profile) -> ProfileError:
+    """Give the error of a job for pods that nobody names an image for."""
+    message = f"neither {spec.script_path.name} nor profile '{profile.name}' names a container image"
+    return ProfileError(message, where=profile.source, remedy='Add, for example: container_image = "nvcr.io/..."')
 
 
 def _readable_secrets(

@@ -120,7 +120,9 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
     secrets = [variable for variable in job.env if variable.secret]
     executor.secrets = [variable.name for variable in secrets]
     # Executors hold the names of secrets, and read the values when they send a job.
-    with process_environment(secrets), run.Experiment(title) as experiment:
+    # What it would tell at length, the one who called tells in a line.
+    quiet = {"log_level": "WARNING", "enable_goodbye_message": False, "skip_status_at_exit": True, "clean_mode": True}
+    with process_environment(secrets), run.Experiment(title, **quiet) as experiment:
         experiment.add(run.Script(inline=files.command, entrypoint="bash"), executor=executor, name=title)
         experiment.run(detach=True)
         handle = experiment.jobs[0].handle

@@ -15,6 +15,7 @@ from nemo_runspec.errors import PayloadError
 from nemo_runspec.executors.launch_script import launch_script
 from nemo_runspec.executors.request import CloudJob, Source, lepton_settings, runai_settings
 from nemo_runspec.git_mounts import clone_lines, job_file, parse
+from nemo_runspec.job import missing_image
 from nemo_runspec.job_folder import JOB_FILE, TRAIN_JSON, UNFILLED
 from nemo_runspec.place import POD_JOB_DIR
 from nemo_runspec.provenance import git_state
@@ -95,8 +96,13 @@ def cloud_job(job: Job) -> CloudJob:
     """Give a job as it is sent; what nemo-run makes of the same job on its way there is equal to it.
 
     Repositories to mount stand at the refs as written: a submission pins them to commits first.
+
+    Raises:
+        ProfileError: There is no container image.
     """
     profile = effective_cloud_profile(job)
+    if profile.container_image is None:
+        raise missing_image(job.spec, profile)
     files = pod_files(job)
     script = f"scripts/{title_of(job)}.sh"
     mounts = [parse(mount) for mount in profile.git_mounts]
@@ -107,7 +113,7 @@ def cloud_job(job: Job) -> CloudJob:
     sent |= {name: (content, False) for name, content in clone.items()}
     return CloudJob(
         settings=lepton_settings(profile) if isinstance(profile, LeptonProfile) else runai_settings(profile),
-        image=profile.container_image or "",
+        image=profile.container_image,
         nodes=job.nodes,
         gpus_per_node=job.gpus_per_node,
         home=home,

@@ -2,6 +2,7 @@
 # [tool.runspec]
 # schema = "1"
 # name = "nano3/data_prep/pretrain"
+# image = "nvcr.io/nvidia/nemo:26.02.01"
 # setup = "pip install 'nemotron[tiny]'"
 # [tool.runspec.run]
 # launch = "direct"

@@ -1,0 +1,49 @@
+"""Rehearse a cloud's job on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from nemo_runspec.errors import JobFailedError, PayloadError, ProfileError
+from nemo_runspec.executors.request import build_request
+from nemo_runspec.paths import absolute
+from nemo_runspec.submit.cloud import execute_cloud
+from nemo_runspec.submit.pods import cloud_job
+from nemotron.cli import show_cloud
+
+if TYPE_CHECKING:
+    from nemo_runspec.env import DGXCloudProfile
+    from nemo_runspec.job import Job
+
+REHEARSALS = "output/rehearsal"
+"""Folder for what rehearsals leave: volumes, logs and the last one's requests."""
+
+
+def rehearse_job(job: Job) -> None:
+    """Run a job on this machine as its cloud would, and tell what that proves.
+
+    Raises:
+        JobFailedError: The job failed.
+        PayloadError: The twin received something else than the dry-run shows.
+    """
+    from nemo_runspec.rehearsal.session import rehearse  # noqa: PLC0415 - only a rehearsal needs a twin
+
+    folder = absolute(f"{REHEARSALS}/{job.profile.name}", error=ProfileError)
+    request, plan = build_request(cloud_job(job))
+    failure: JobFailedError | None = None
+    seconds: list[float] = []
+    profile = cast("DGXCloudProfile", job.profile)  # or Lepton's: what comes back is of the same kind
+    with rehearse(profile, folder=folder, with_master=job.request.with_master) as rehearsal:
+        show_cloud.rehearsing(job, folder)
+        try:
+            execute_cloud(replace(job, profile=rehearsal.profile), accepted=lambda _, took_s: seconds.append(took_s))
+        except JobFailedError as error:
+            failure = error
+        evidence = rehearsal.evidence()
+    same = show_cloud.rehearsed(job, request, plan, evidence, submit_seconds=sum(seconds), failure=failure)
+    if failure is not None:
+        raise failure
+    if not same:
+        message = f"the twin received a body with sha256 {evidence.body_sha256}, and the dry-run has {request.digest}"
+        raise PayloadError(message, remedy="Did a file change meanwhile? Rehearse again; if not, this is a defect.")
