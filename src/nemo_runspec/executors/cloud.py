@@ -21,6 +21,7 @@ from nemo_run.core.packaging.git import GitArchivePackager
 from nemo_runspec import git_mounts as git
 from nemo_runspec.data_mover import JOB_LINK
 from nemo_runspec.data_mover.packager import SourcePackager
+from nemo_runspec.env_vars import is_secret_variable
 from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors import job_files
 from nemo_runspec.executors.connection import connect, connection_of
@@ -301,6 +302,9 @@ class CloudExecutor:
 def common_fields(profile: LeptonProfile | DGXCloudProfile, env_vars: Mapping[str, str]) -> dict[str, Any]:
     """Give the fields of an executor that a profile of either cloud fills.
 
+    Of its secrets only the names are taken, also of those in `env_vars`: their values have to be in the environment
+    when a task is launched.
+
     Args:
         profile: The profile, with its values filled in.
         env_vars: Variables of the job, beside the profile's own.
@@ -313,6 +317,8 @@ def common_fields(profile: LeptonProfile | DGXCloudProfile, env_vars: Mapping[st
         remedy = f'Add container_image = "...", or load_executor("{profile.name}", image="...").'
         raise ProfileError(message, where=profile.source, remedy=remedy)
     references = dict(profile.secret_references)
+    plain = {name: value for name, value in profile.env_vars.items() if not is_secret_variable(name, profile)}
+    secret = dict.fromkeys((*profile.secret_names, *(name for name in profile.env_vars if name not in plain)))
     return {
         "profile": profile.name,
         "workspace": profile.pod_workspace,
@@ -320,8 +326,8 @@ def common_fields(profile: LeptonProfile | DGXCloudProfile, env_vars: Mapping[st
         "nodes": profile.nodes or 1,
         "gpus_per_node": profile.gpus_per_node or 0,
         "nprocs_per_node": profile.nprocs_per_node or 0,
-        "env_vars": {**env_vars, **profile.env_vars},
-        "secrets": [name for name in profile.secret_names if name not in references],
+        "env_vars": {**env_vars, **plain},
+        "secrets": [name for name in secret if name not in references],
         "secret_vars": references,
         "git_mounts": list(profile.git_mounts),
         "pip_extras": list(profile.pip_extras),

@@ -131,7 +131,10 @@ def pod_job_dir(home: str, name: str = NAME) -> str:
 
 
 def _workload(job: CloudJob, plan: Plan) -> Workload:
-    """Name every variable once: a platform's own secret wins over a value from here, and the transport over both."""
+    """Name every variable once: a platform's own secret wins over a value from here, and the transport over both.
+
+    They are in the order of their names, so that a job is one request, wherever its variables were put together.
+    """
     references = {name: secret for name, secret in job.secret_references.items() if name not in plan.env}
     taken = {*plan.env, *references}
     secrets = {name: value for name, value in job.secrets.items() if name not in taken}
@@ -141,9 +144,9 @@ def _workload(job: CloudJob, plan: Plan) -> Workload:
         nodes=job.nodes,
         gpus_per_node=job.gpus_per_node,
         argv=(*plan.command, *LAUNCH_COMMAND),
-        env=(*plain.items(), *plan.env.items()),
-        secrets=tuple(secrets.items()),
-        secret_references=MappingProxyType(references),
+        env=(*sorted(plain.items()), *sorted(plan.env.items())),
+        secrets=tuple(sorted(secrets.items())),
+        secret_references=MappingProxyType(dict(sorted(references.items()))),
         retries=job.retries,
     )
 

@@ -22,6 +22,7 @@ from nemo_runspec.executors.dgxcloud import DGXCloudExecutor
 from nemo_runspec.executors.journal import Journal
 from nemo_runspec.executors.lepton import LeptonExecutor
 from nemo_runspec.platforms.workload import JobState
+from tests.nemo_runspec.executors.leaks import holding
 from tests.nemo_runspec.executors.platforms import FakePlatform
 
 if TYPE_CHECKING:
@@ -174,9 +175,19 @@ def test_an_experiment_sends_each_task_once_with_its_own_files(
     assert [task["status"] for task in status.values()] == [AppState.SUCCEEDED] * 2
     folder = Path(experiment._exp_dir)  # noqa: SLF001 - nemo-run has no other name for it
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    written = [path for path in Path(get_nemorun_home()).rglob("*") if path.is_file()]
-    assert [path for path in written if b"canary" in path.read_bytes()] == []
+    assert (folder / "_TASKS").is_file()
+    assert holding(Path(get_nemorun_home()), "canary") == []
     assert not (folder / "torchrun_job.sh").exists()
+
+
+@BOTH
+def test_a_group_of_tasks_is_a_job_each(make: Any, platform: FakePlatform) -> None:  # noqa: ANN401 - either factory
+    with run.Experiment("a group", executor=make(), enable_goodbye_message=False) as experiment:
+        scripts = [run.Script(inline=f"echo {number}", env={"OWN": str(number)}) for number in range(2)]
+        experiment.add(scripts, executor=make(), name="group")
+        experiment.run(detach=False)
+    assert [launched(platform, number)["OWN"] for number in range(2)] == ["0", "1"]
+    assert len({name for name, _ in platform.sent}) == 2
 
 
 @BOTH

@@ -31,7 +31,7 @@ nprocs_per_node = 4
 repo_root = "~/repo"
 exclude = ["*.md"]
 secrets = { HF_TOKEN = "team-hf" }
-env_vars = { MSG = "two words" }
+env_vars = { MSG = "two words", MY_TOKEN = "canary" }
 custom_spec = { log = { enable_collection = true } }
 mounts = [
   { path = "/", mount_path = "/mnt/nfs", from = "node-nfs:shared" },
@@ -40,13 +40,17 @@ mounts = [
 """
 
 
-def test_a_profile_becomes_an_executor_that_holds_plain_values(tmp_path: Path) -> None:
+def test_a_profile_becomes_an_executor_that_holds_plain_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_env_file(tmp_path, ENV)
+    with pytest.raises(ProfileError, match="MY_TOKEN, which is not set here"):
+        load_executor("lepton", env_file=file)
+    monkeypatch.setenv("MY_TOKEN", "canary")
     executor = load_executor("lepton", env_file=file, nodes=3)
+    assert "canary" not in repr(executor)
     assert isinstance(executor, LeptonExecutor)
     assert isinstance(executor, nemo_run.LeptonExecutor)
     assert (executor.profile, executor.nodes, executor.nproc_per_node()) == ("lepton", 3, 4)
-    assert (executor.secret_vars, executor.secrets) == ({"HF_TOKEN": "team-hf"}, [])
+    assert (executor.secret_vars, executor.secrets) == ({"HF_TOKEN": "team-hf"}, ["MY_TOKEN"])
     assert executor.mounts == [{"path": "/", "mount_path": "/mnt/nfs", "from": "node-nfs:shared"}]
     assert executor.git_mounts == ["git+https://host.example/x.git@main,/opt/x"]
     assert executor.custom_spec == {"log": {"enable_collection": True}}
@@ -65,7 +69,8 @@ def test_a_dry_run_of_the_profile_asks_for_the_same(tmp_path: Path) -> None:
 
 
 def test_a_profile_without_an_image_is_told_where_it_stands(tmp_path: Path) -> None:
-    file = write_env_file(tmp_path, ENV.replace('container_image = "an/image:1"\n', ""))
+    text = ENV.replace('container_image = "an/image:1"\n', "").replace(', MY_TOKEN = "canary"', "")
+    file = write_env_file(tmp_path, text)
     with pytest.raises(ProfileError, match="names no container image") as error:
         load_executor("lepton", env_file=file)
     assert error.value.where is not None

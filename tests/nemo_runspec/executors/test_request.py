@@ -44,6 +44,9 @@ def test_a_job_is_one_request_that_is_the_same_each_time(settings: LeptonSetting
     request, plan = build_request(job(settings, nodes=2, files=files, env={"MSG": "two words $HOME"}))
     again, _ = build_request(job(settings, nodes=2, files=dict(files), env={"MSG": "two words $HOME"}))
     assert request.digest == again.digest
+    one, _ = build_request(job(settings, env={"A": "1", "B": "2"}, secrets={"C": "3", "D": "4"}))
+    another, _ = build_request(job(settings, env={"B": "2", "A": "1"}, secrets={"D": "4", "C": "3"}))
+    assert one.digest == another.digest
     assert variables(request.filled({}))["MSG"] == "two words $HOME"
     assert plan.job_sha256
     assert plan.sha256 == ""
