@@ -116,14 +116,15 @@ class Repetition:
         """Wait before the next attempt.
 
         Raises:
-            UnreachableError: The deadline would be over.
+            UnreachableError: The deadline is over, or will be when the platform wants to be asked again.
         """
-        # Not all who were turned away at once come back at once.
-        wait_s = max(failure.wait_s, self._next_s * random.uniform(0.5, 1))  # noqa: S311 - no secret depends on it
-        if self._patience.clock() + wait_s > self._end:
+        left_s = self._end - self._patience.clock()
+        if left_s <= 0 or failure.wait_s > left_s:
             message = f"{failure.message}, and nothing better within {self._deadline_s:g} s"
             remedy = "That says nothing about the job. Ask again later."
             raise UnreachableError(message, status=failure.status, remedy=remedy) from failure
+        # Not all who were turned away at once come back at once; the last attempt is made at the deadline.
+        wait_s = min(max(failure.wait_s, self._next_s * random.uniform(0.5, 1)), left_s)  # noqa: S311 - no secret depends on it
         self._next_s = min(2 * self._next_s, self._patience.longest_wait_s)
         self._patience.sleep(wait_s)
 

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nemo_runspec.errors import DeniedError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.platforms.creation import create
+from nemo_runspec.platforms.credentials import FixedToken
+from nemo_runspec.platforms.http import Api
+from tests.nemo_runspec.platforms.scripted import FakeTime, Reply, Scripted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MADE = Reply(status=201, body={"id": "made"})
+TAKEN = Reply(status=409, body={"message": "name is taken"})
+
+
+class Finder:
+    """Finds what was made after so many looks, or raises."""
+
+    def __init__(self, *answers: str | PlatformError | None) -> None:
+        self.answers = list(answers)
+        self.looks = 0
+
+    def __call__(self) -> str | None:
+        self.looks += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, PlatformError):
+            raise answer
+        return answer
+
+
+def identifier(answer: object) -> str | None:
+    return str(answer["id"]) if isinstance(answer, dict) and "id" in answer else None
+
+
+def made(server: Scripted, time: FakeTime, find: Callable[[], str | None]) -> str:
+    api = Api(base_url=server.url, label="Lepton", credential=FixedToken("", "t"), patience=time.patience())
+    return create(
+        api,
+        "/jobs",
+        b"{}",
+        name="nano3-abc123",
+        read=identifier,
+        find=find,
+        hide=("hunter2",),
+    )
+
+
+def test_one_call_is_enough(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", MADE)
+    find = Finder(None)
+    assert made(server, time, find) == "made"
+    assert (server.lines, find.looks, time.waits) == (["POST /jobs"], 0, [])
+
+
+LOST = {
+    "dropped": Reply(fault="drop"),
+    "reset": Reply(fault="reset"),
+    "500": Reply(status=500),
+    "503": Reply(status=503),
+    "429": Reply(status=429),
+    "cut": Reply(body={"id": "made"}, fault="short"),
+}
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+def test_a_lost_reply_is_looked_up_and_not_sent_again(server: Scripted, time: FakeTime, lost: Reply) -> None:
+    server.script("POST /jobs", lost, TAKEN)
+    assert made(server, time, Finder("found")) == "found"
+    assert server.lines == ["POST /jobs"]
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+def test_a_request_that_did_not_arrive_is_sent_again(server: Scripted, time: FakeTime, lost: Reply) -> None:
+    server.script("POST /jobs", lost, lost, MADE)
+    find = Finder(None)
+    assert made(server, time, find) == "made"
+    assert (len(server.asked), find.looks) == (3, 2)
+
+
+def test_a_conflict_after_a_lost_reply_is_ones_own_though_the_list_lags(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", Reply(fault="drop"), TAKEN)
+    assert made(server, time, Finder(None, None, "found")) == "found"
+    assert len(server.asked) == 2
+
+
+def test_a_conflict_at_first_is_anothers(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", TAKEN)
+    find = Finder("anothers")
+    with pytest.raises(RefusedError, match="name is taken"):
+        made(server, time, find)
+    assert find.looks == 0
+
+
+def test_a_400_for_the_same_name_after_a_lost_reply_is_ones_own(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", Reply(fault="drop"), Reply(status=400))
+    assert made(server, time, Finder(None, "found")) == "found"
+
+
+def test_a_refusal_after_a_lost_reply_is_a_refusal(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", Reply(status=503), Reply(status=400, body={"message": "no such shape, hunter2"}))
+    with pytest.raises(RefusedError, match=r"no such shape, \*\*\*"):
+        made(server, time, Finder(None))
+
+
+def test_404_is_a_refusal_too(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", Reply(status=404, body={"message": "no such project"}))
+    with pytest.raises(RefusedError, match="no such project"):
+        made(server, time, Finder(None))
+
+
+@pytest.mark.parametrize("garbled", [Reply(body=b"<html>"), Reply(), Reply(body={"other": 1}), Reply(body=[])])
+def test_a_yes_that_cannot_be_read_is_looked_up(server: Scripted, time: FakeTime, garbled: Reply) -> None:
+    server.script("POST /jobs", garbled, TAKEN)
+    assert made(server, time, Finder(None, "found")) == "found"
+
+
+def test_who_may_not_list_sends_again(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", Reply(status=503), MADE)
+    assert made(server, time, Finder(DeniedError("no list", status=403))) == "made"
+
+
+def test_a_credential_that_is_no_longer_taken_is_told(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", Reply(status=503), MADE)
+    with pytest.raises(DeniedError, match="expired"):
+        made(server, time, Finder(DeniedError("expired", status=401)))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_denial_is_told_at_once(server: Scripted, time: FakeTime, status: int) -> None:
+    server.script("POST /jobs", Reply(status=status))
+    with pytest.raises(DeniedError):
+        made(server, time, Finder(None))
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [None, UnreachableError("nobody there")])
+def test_not_knowing_is_told_with_the_name(server: Scripted, time: FakeTime, answer: PlatformError | None) -> None:
+    server.script("POST /jobs", Reply(fault="drop"))
+    with pytest.raises(UnreachableError, match="not known whether the workload 'nano3-abc123' was created") as caught:
+        made(server, time, Finder(answer))
+    assert "Look for 'nano3-abc123' before" in str(caught.value)
+    assert sum(time.waits) <= 301
