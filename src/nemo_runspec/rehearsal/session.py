@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.env import DGXCloudProfile, LeptonProfile, Origin
 from nemo_runspec.errors import NemotronError, UsageError
@@ -40,11 +40,11 @@ _FOREIGN: Final = (
 )
 """Variables that lead to something real."""
 
-CloudProfileT = TypeVar("CloudProfileT", LeptonProfile, DGXCloudProfile)
+RehearsedProfile = LeptonProfile | DGXCloudProfile
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal(Generic[CloudProfileT]):
+class Rehearsal:
     """A rehearsal that is going on.
 
     Args:
@@ -53,7 +53,7 @@ class Rehearsal(Generic[CloudProfileT]):
         folder: Keeps the volumes, and the logs of the last rehearsal.
     """
 
-    profile: CloudProfileT
+    profile: RehearsedProfile
     twin: Twin
     folder: Path
 
@@ -64,13 +64,13 @@ class Rehearsal(Generic[CloudProfileT]):
 
 @contextmanager
 def rehearse(
-    profile: CloudProfileT,
+    profile: RehearsedProfile,
     *,
     folder: Path,
     with_master: bool = False,
     faults: Iterable[Fault] = (),
     runner: PodRunner | None = None,
-) -> Iterator[Rehearsal[CloudProfileT]]:
+) -> Iterator[Rehearsal]:
     """Have a cloud platform on this machine for a while, on which exists what a profile names.
 
     Meanwhile this process's environment leads to the twin: no credential of a real platform is found through it, and
@@ -105,7 +105,7 @@ def rehearse(
             yield Rehearsal(_led_to(profile, twin), twin, folder)
 
 
-def _led_to(profile: CloudProfileT, twin: Twin) -> CloudProfileT:
+def _led_to(profile: RehearsedProfile, twin: Twin) -> RehearsedProfile:
     """Give a profile that leads to a twin; Lepton's is found through the environment."""
     if isinstance(profile, LeptonProfile):
         return profile
