@@ -125,7 +125,7 @@ class CloudExecutor:
         self.job_dir = str(Path(exp_dir) / task_dir)
 
     def create_job_dir(self) -> None:
-        """Make the task's folder, and let nobody else into the experiment's.
+        """Make the task's folder, and let nobody else see it or what nemo-run keeps beside it.
 
         Raises:
             ProfileError: A plugin has put a secret into `env_vars` that is not in the environment.
@@ -134,7 +134,7 @@ class CloudExecutor:
         Path(self.job_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.experiment_dir, self.job_dir):
             if folder:
-                Path(folder).chmod(0o700)
+                job_files.make_private(Path(folder), deep=False)
 
     def package(self, packager: Packager, job_name: str) -> None:
         """Put what a packager gives into the task's folder, as `code`; `SourcePackager` gives nothing here.
@@ -233,8 +233,8 @@ class CloudExecutor:
         Raises:
             NemotronError: The job cannot be built, is too large, or the platform refuses it or cannot be reached.
         """
-        if self.experiment_dir:
-            job_files.make_private(Path(self.experiment_dir))
+        if self.job_dir:
+            job_files.make_private(Path(self.job_dir))
         request, _ = build_request(self.cloud_job(command, env))
         sender = Sender(
             connection=connection_of(self),

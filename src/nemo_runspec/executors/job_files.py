@@ -87,9 +87,14 @@ def unpack(archive: Path, folder: Path) -> None:
     archive.unlink()
 
 
-def make_private(folder: Path) -> None:
-    """Take what group and others may do from a folder and everything in it, as far as it exists."""
-    for path in (folder, *folder.rglob("*")):
+def make_private(folder: Path, *, deep: bool = True) -> None:
+    """Take from a folder and its files what group and others may do.
+
+    Args:
+        folder: The folder, in which nobody else removes anything meanwhile.
+        deep: Whether folders in it are treated likewise, and the files in those.
+    """
+    for path in (folder, *(folder.rglob("*") if deep else folder.iterdir())):
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode):
             path.chmod(mode & _OWNER_ONLY)

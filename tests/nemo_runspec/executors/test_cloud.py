@@ -175,6 +175,8 @@ def test_an_experiment_sends_each_task_once_with_its_own_files(
     assert [task["status"] for task in status.values()] == [AppState.SUCCEEDED] * 2
     folder = Path(experiment._exp_dir)  # noqa: SLF001 - nemo-run has no other name for it
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    mine = [path for name in ("one", "two_") for path in (folder / name).rglob("*")]
+    assert [path for path in (*mine, folder / "_TASKS", folder / "_CONFIG") if path.stat().st_mode & 0o077] == []
     assert (folder / "_TASKS").is_file()
     assert holding(Path(get_nemorun_home()), "canary") == []
     assert not (folder / "torchrun_job.sh").exists()
