@@ -36,7 +36,7 @@ class _Pod:
     handle: Pod | None = None
     exit_code: int | None = None
     attempt: int = 0
-    ready_s: float = 0.0
+    ready_s: float = math.inf
     restart_s: float | None = None
     is_stopping: bool = False
 
@@ -292,11 +292,15 @@ class Cluster:
             if work.phase is not Phase.WAITING:
                 return
             work.pods, work.is_failing, work.restarts, work.has_network = pods, False, 0, True
-            self._enter(work, Phase.RUNNING)
         for pod in pods:
+            if work.wanted is not Phase.RUNNING:
+                return
             self._start(pod)
-        with self._changed:
-            self._changed.notify_all()
+            with self._changed:
+                # With its first pod, not before: a sandbox takes a moment to start.
+                if work.phase is Phase.WAITING:
+                    self._enter(work, Phase.RUNNING)
+                self._changed.notify_all()
 
     def _start(self, pod: _Pod) -> None:
         """Start a pod's next run; what cannot be started has ended, and its log says why."""

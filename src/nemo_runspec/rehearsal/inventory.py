@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.env.profiles import DGXCloudProfile, LeptonProfile
+from nemo_runspec.env import DGXCloudProfile, LeptonProfile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

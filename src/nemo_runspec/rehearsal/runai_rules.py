@@ -149,7 +149,7 @@ def _check_distributed(spec: Table, issues: Issues) -> None:
     elif framework and framework != "PyTorch":
         issues.add("distributedFramework", f"'{framework}' is nothing that a rehearsal has; it has PyTorch")
     workers = issues.whole(spec, "numWorkers", "numWorkers", least=1)
-    if "numWorkers" not in spec:
+    if spec.get("numWorkers") is None:
         issues.add("numWorkers", "must be given")
     least = issues.whole(spec, "minReplicas", "minReplicas", least=1, default=workers)
     most = issues.whole(spec, "maxReplicas", "maxReplicas", least=1, default=workers)

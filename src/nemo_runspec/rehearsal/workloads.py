@@ -95,7 +95,7 @@ class Order:
     scope: str = ""
     kind: str
     body: Mapping[str, Any] = field(repr=False)
-    pods: tuple[PodSpec, ...]
+    pods: tuple[PodSpec, ...] = field(repr=False)
     waiting: tuple[str, ...]
     resuming: tuple[str, ...]
     restarts: int = 0
