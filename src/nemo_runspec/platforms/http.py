@@ -173,15 +173,23 @@ class Api:
         Raises:
             PlatformError: As the classes in `nemo_runspec.errors` say.
         """
-        repetition = Repetition(self.patience, self.patience.deadline_s if deadline_s is None else deadline_s)
+        within_s = self.patience.deadline_s if deadline_s is None else deadline_s
+        repetition = Repetition(self.patience, within_s)
         while True:
             try:
-                return self.once(method, path, query=query, body=body)
+                return self.once(method, path, query=query, body=body, within_s=within_s)
             except TransientError as failure:
                 repetition.wait(failure)
 
     def once(
-        self, method: str, path: str, *, query: Query = (), body: bytes | None = None, hide: Iterable[str] = ()
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: bytes | None = None,
+        hide: Iterable[str] = (),
+        within_s: float | None = None,
     ) -> Any:  # noqa: ANN401 - any JSON value
         """Call the API a single time; only a token that has just expired is replaced.
 
@@ -191,13 +199,16 @@ class Api:
             query: Names and values of the query.
             body: JSON to send.
             hide: Secrets of the body, which an answer might repeat.
+            within_s: Time for the whole answer; the patience's deadline without it.
 
         Raises:
             TransientError: Another attempt may have an answer.
             PlatformError: As the classes in `nemo_runspec.errors` say.
         """
-        with self._answer(method, path, query=query, body=body, read_s=self.patience.read_s, hide=hide) as response:
-            content = b"".join(_chunks(response, self._until()))
+        within_s = self.patience.deadline_s if within_s is None else within_s
+        read_s = min(self.patience.read_s, within_s)
+        with self._answer(method, path, query=query, body=body, read_s=read_s, hide=hide) as response:
+            content = b"".join(_chunks(response, self._until(within_s)))
             return self._json(f"{method} {path}", response, content)
 
     @contextmanager
@@ -269,9 +280,9 @@ class Api:
                 message, remedy="Check the address and the credential for stray characters."
             ) from failure
 
-    def _until(self) -> Callable[[], None]:
+    def _until(self, within_s: float) -> Callable[[], None]:
         """Give a check that an answer does not trickle in for ever."""
-        end = self.patience.clock() + self.patience.deadline_s
+        end = self.patience.clock() + within_s
 
         def check() -> None:
             if self.patience.clock() > end:
@@ -285,7 +296,7 @@ class Api:
         status = response.status_code
         if requests.codes.ok <= status < requests.codes.multiple_choices:
             return
-        said = redactor.text(said_in(b"".join(_chunks(response, self._until()))))
+        said = redactor.text(said_in(b"".join(_chunks(response, self._until(self.patience.read_s)))))
         words = f"{status}: {said}" if said else str(status)
         message = f"{self.label} answers {asked} with {words}"
         if status == _UNAUTHORIZED:
