@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import site
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ class PythonEnvironment:
         executable: The interpreter, under the name that makes it find its packages.
         folders: The folders beyond the machine's own software that it lives in, none within another.
         hidden: Folders of installed packages that a pod must not see.
+        user_base: Where `pip install --user` has put packages that it imports; its home, which says so, is not there.
     """
 
     executable: Path
     folders: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    user_base: Path | None = None
 
     @property
     def programs(self) -> Path:
@@ -49,12 +52,17 @@ def this_environment() -> PythonEnvironment:
     """Describe the environment of this process.
 
     A virtual environment needs the installation that it was made from, wherever that is; of the folders around the
-    two, such as somebody's home, nothing is named.
+    two, such as somebody's home, nothing is named but the packages that the user has installed there.
     """
     executable = Path(sys.executable)
     prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    user_site = site.getusersitepackages()
+    has_user_site = bool(site.ENABLE_USER_SITE) and user_site in sys.path
+    if has_user_site:
+        prefixes.add(user_site)
     folders = outermost([*(Path(prefix) for prefix in prefixes), *_installations(executable)])
-    return PythonEnvironment(executable, folders, _installed_copies())
+    user_base = Path(site.getuserbase()) if has_user_site else None
+    return PythonEnvironment(executable, folders, _installed_copies(), user_base)
 
 
 def outermost(folders: list[Path]) -> tuple[Path, ...]:
@@ -81,7 +89,7 @@ def _installations(executable: Path) -> list[Path]:
 
 def _installed_copies() -> tuple[Path, ...]:
     """Find the packages that travel where they are installed, or imported from."""
-    sites = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    sites = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}
     candidates = {Path(site) / name for site in sites for name in SHIPPED}
     for name in SHIPPED:
         spec = importlib.util.find_spec(name)

@@ -240,7 +240,10 @@ def _program(name: str) -> str:
 
 def _variables(spec: PodSpec, environment: PythonEnvironment) -> dict[str, str]:
     """Give a pod's environment: what the image would set, and over it what the platform and the user do."""
-    variables = {"HOME": "/root", "HOSTNAME": spec.name, "PATH": STANDARD_PATH, **dict(spec.env)}
+    variables = {"HOME": "/root", "HOSTNAME": spec.name, "PATH": STANDARD_PATH}
+    if environment.user_base is not None:
+        variables["PYTHONUSERBASE"] = str(environment.user_base)
+    variables |= dict(spec.env)
     # Wherever the user's image has its programs, here they are where this machine has them.
     return {**variables, "PATH": f"{SHIMS}:{environment.programs}:{variables['PATH']}"}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from pathlib import Path
 
@@ -49,6 +50,24 @@ def test_a_chain_of_links_is_followed_to_the_installation(tmp_path: Path, monkey
     share = tmp_path / "share"
     assert found.folders == (environment, share / "cpython-3.11", share / "cpython-3.11.7")
     assert found.missing_names == ("python3",)
+
+
+def test_packages_of_the_user_are_a_part_where_they_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    (packages / "nemo_runspec").mkdir(parents=True)
+    monkeypatch.setattr(site, "getusersitepackages", lambda: str(packages))
+    monkeypatch.setattr(site, "getuserbase", lambda: str(tmp_path))
+    monkeypatch.setattr(site, "ENABLE_USER_SITE", True)
+    assert this_environment().user_base is None  # nothing is imported from there
+    monkeypatch.syspath_prepend(packages)
+    found = this_environment()
+    assert found.user_base == tmp_path
+    assert packages in found.folders
+    assert packages / "nemo_runspec" in found.hidden
+    monkeypatch.setattr(site, "ENABLE_USER_SITE", None)
+    assert packages not in this_environment().folders
 
 
 def test_links_in_a_circle_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

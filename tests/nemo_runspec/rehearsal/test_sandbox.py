@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from nemo_runspec.rehearsal import sandbox as sandbox_module
 from nemo_runspec.rehearsal.pod import PodSpec, VolumeMount
-from nemo_runspec.rehearsal.python_environment import PythonEnvironment
+from nemo_runspec.rehearsal.python_environment import PythonEnvironment, this_environment
 from nemo_runspec.rehearsal.sandbox import Sandbox
 from tests.nemo_runspec.rehearsal.pods import WAIT_S, Pods
 
@@ -80,6 +81,21 @@ def test_installed_copies_of_what_travels_are_hidden(tmp_path: Path) -> None:
     try:
         pods = Pods(sandbox, tmp_path)
         assert pods.run("sh", "-c", f"cd {installation} && find . -type f") == (0, "./yaml/__init__.py\n")
+    finally:
+        sandbox.close()
+
+
+def test_packages_of_the_user_are_imported_in_a_pod(tmp_path: Path) -> None:
+    base = Path(sys.executable).resolve()  # a virtual environment has no packages of the user
+    ask = [base, "-c", "import site; print(site.getusersitepackages())"]
+    said = subprocess.run(ask, env={"PYTHONUSERBASE": str(tmp_path)}, check=True, capture_output=True, text=True)
+    packages = Path(said.stdout.strip())
+    packages.mkdir(parents=True)
+    (packages / "mine.py").write_text("print('mine')\n", encoding="utf-8")
+    folders = (*this_environment().folders, packages)
+    sandbox = Sandbox(PythonEnvironment(base, folders, user_base=tmp_path))
+    try:
+        assert Pods(sandbox, tmp_path).run("python3", "-c", "import mine") == (0, "mine\n")
     finally:
         sandbox.close()
 
