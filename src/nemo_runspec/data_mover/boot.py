@@ -53,15 +53,19 @@ def bare(source: str) -> str:
     """
     lines = source.splitlines()
     gone: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         if _is_docstring(node) or _is_for_checkers(node):
             gone.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and all(map(_is_docstring, node.body)):
-            lines[node.lineno - 1] += " pass"  # a docstring was all of it
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and all(map(_is_docstring, node.body)):
+            first = node.body[0]  # a docstring is all of it
+            lines[first.lineno - 1] = " " * first.col_offset + "pass"
+            gone.discard(first.lineno)
     kept = [line for number, line in enumerate(lines, start=1) if number not in gone and line.strip()]
     return "\n".join(kept) + "\n"
 

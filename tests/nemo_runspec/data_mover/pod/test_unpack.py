@@ -168,32 +168,59 @@ def test_a_folder_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: py
 SURVIVED = "find -L src -type f | wc -l; find -L src -type f -exec cat {} + | wc -c"
 PODS = 64
 
+# Stands before the pod's program. A volume without locks:
+LOCKLESS = """
+import fcntl
+def flock(handle, operation): raise OSError("this volume has no locks")
+fcntl.flock = flock
+"""
+# A pod that is killed while it writes its Nth file:
+KILLED_AT = """
+import os
+opened, fdopen = [], os.fdopen
+def killing(*arguments):
+    opened.append(1)
+    if len(opened) == {}: os.kill(os.getpid(), 9)
+    return fdopen(*arguments)
+os.fdopen = killing
+"""
+
 
 def test_64_pods_race_and_a_quarter_is_killed(tmp_path: Path) -> None:
-    choice = random.Random(20_251)  # noqa: S311 - which pods are killed is no secret
+    choice = random.Random(20_251)  # noqa: S311 - which pods are killed, and when, is no secret
     many = {f"src/nemotron/part{i}.py": f"VALUE = {choice.random()}\n" * 20 for i in range(120)}
     repository = pods.write(pods.repository(tmp_path / "repository"), many)
     plan = pods.plan(repository, tmp_path / "home", nodes=PODS)
-    # Each victim is killed when so many of the others have been started: before, while and after it unpacks.
-    kill_after = {index: index + choice.randint(1, 12) for index in choice.sample(range(PODS - 12), PODS // 4)}
-    started: list[subprocess.Popen[str]] = []
-    for index in range(PODS):
+
+    def start(index: int, before: str) -> subprocess.Popen[str]:
         more = {"LEPTON_JOB_WORKER_INDEX": str(index), "LEPTON_JOB_TOTAL_WORKERS": str(PODS), "HOSTNAME": f"w-{index}"}
         env = {**pods.variables(plan, tmp_path / f"link{index}"), **more}
-        command = pods.argv(plan, ["sh", "-c", SURVIVED])
-        started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        for victim in (victim for victim, when in kill_after.items() if when == index):
-            started[victim].kill()
-    outputs = [pod.communicate(timeout=pods.TIMEOUT_S)[0].splitlines() for pod in started]
-    killed = [pod for pod in started if pod.returncode == -9]
-    whole = [str(len(plan.files)), str(sum(size for _, size in plan.files))]
-    assert killed, "nobody was killed in time: the race has shown nothing"
-    survivors = [lines for pod, lines in zip(started, outputs, strict=True) if pod.returncode != -9]
+        *python, program, shell, flag, text = pods.argv(plan, ["sh", "-c", SURVIVED])
+        command = [*python, before + program, shell, flag, text]
+        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    # The first eight die in the middle of it, so that the others find what they have left.
+    first = [start(index, LOCKLESS + KILLED_AT.format(choice.randint(2, 100))) for index in range(8)]
+    outputs = [pod.communicate(timeout=pods.TIMEOUT_S)[0] for pod in first]
+    assert [pod.returncode for pod in first] == [-9] * 8, outputs
+    left = [path.name for path in (tmp_path / "home/_nemotron").iterdir()]
+    assert len(left) == 8
+    assert all(name.startswith(".tmp.src-") for name in left)
+    # Eight more are killed when so many of the others have been started: before, while or after they unpack.
+    victims = {index: index + choice.randint(1, 12) for index in choice.sample(range(8, PODS - 12), 8)}
+    others: dict[int, subprocess.Popen[str]] = {}
+    for index in range(8, PODS):
+        others[index] = start(index, LOCKLESS if index % 2 else "")
+        for victim in (victim for victim, when in victims.items() if when == index):
+            others[victim].kill()
+    printed = {index: pod.communicate(timeout=pods.TIMEOUT_S)[0].splitlines() for index, pod in others.items()}
+    survivors = [lines for index, lines in printed.items() if others[index].returncode != -9]
     assert len(survivors) >= PODS * 3 // 4
+    whole = [str(len(plan.files)), str(sum(size for _, size in plan.files))]
     assert [lines[:2] for lines in survivors] == [whole] * len(survivors)
     assert [lines for lines in survivors if not lines[-1].endswith("exit code 0")] == []
-    trees = [path for path in (tmp_path / "home/_nemotron").iterdir() if not path.name.startswith(".tmp.")]
-    assert [path.name for path in trees] == [f"src-{plan.sha256[:16]}"]
+    trees = [name for name in names(tmp_path / "home/_nemotron") if not name.startswith(".tmp.")]
+    assert trees == [f"src-{plan.sha256[:16]}"]
 
 
 def test_the_encoding_is_base_85_with_four_signs_replaced() -> None:
