@@ -87,7 +87,7 @@ def test_installed_copies_of_what_travels_are_hidden(tmp_path: Path) -> None:
 
 def test_packages_of_the_user_are_imported_in_a_pod(tmp_path: Path) -> None:
     base = Path(sys.executable).resolve()  # a virtual environment has no packages of the user
-    ask = [base, "-c", "import site; print(site.getusersitepackages())"]
+    ask = [str(base), "-c", "import site; print(site.getusersitepackages())"]
     said = subprocess.run(ask, env={"PYTHONUSERBASE": str(tmp_path)}, check=True, capture_output=True, text=True)
     packages = Path(said.stdout.strip())
     packages.mkdir(parents=True)
