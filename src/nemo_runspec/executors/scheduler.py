@@ -79,7 +79,6 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
     def __init__(self, backend: str, session_name: str) -> None:
         """Take torchx' names for the scheduler and its session."""
         super().__init__(backend, session_name)
-        self._platforms: dict[str, Platform] = {}
 
     def _run_opts(self) -> runopts:
         return runopts()
@@ -102,7 +101,7 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
         entry = self._journal().find(name_in(app_id))
         if entry is None:
             return None
-        seen = self._platform(entry).look(entry.submitted)
+        seen = _platform(entry).look(entry.submitted)
         state = _STATES[seen.state]
         replicas = [ReplicaStatus(id=0, role=entry.title, state=state, hostname="")]
         return DescribeAppResponse(
@@ -116,7 +115,7 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
     def log_iter(self, app_id: str, *_: object, **__: object) -> Iterable[str]:
         """Give the lines of all of a job's pods until it has ended."""
         entry = self._journal().read(name_in(app_id))
-        return (f"{line}\n" for line in follow(self._platform(entry), entry.submitted))
+        return (f"{line}\n" for line in follow(_platform(entry), entry.submitted))
 
     def list(self) -> list[ListAppResponse]:
         """Give the jobs of this platform that were sent from here, with what is known of them without asking."""
@@ -125,17 +124,14 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
 
     def _cancel_existing(self, app_id: str) -> None:
         entry = self._journal().read(name_in(app_id))
-        self._platform(entry).cancel(entry.submitted)
-
-    def _platform(self, entry: Entry) -> Platform:
-        """Give the client for a job; the jobs of one connection share it, and so its token."""
-        key = repr(sorted(entry.connection.items()))
-        if key not in self._platforms:
-            self._platforms[key] = connect(entry.platform, entry.connection)
-        return self._platforms[key]
+        _platform(entry).cancel(entry.submitted)
 
     def _journal(self) -> Journal:
         return Journal(get_nemorun_home())
+
+
+def _platform(entry: Entry) -> Platform:
+    return connect(entry.platform, entry.connection)
 
 
 def _message(seen: Seen) -> str:

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nemo_runspec.env import DGXCloudProfile, LeptonProfile
+from nemo_runspec.errors import DeniedError, ProfileError
+from nemo_runspec.executors.connection import connect, connection_of, kept, profile_connection
+from nemo_runspec.executors.dgxcloud import DGXCloudExecutor
+from nemo_runspec.executors.lepton import LeptonExecutor
+from nemo_runspec.platforms.lepton import LeptonClient
+from nemo_runspec.platforms.runai import RunaiClient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFERENCE = "${oc.env:RUNAI_SECRET}"
+RUNAI = {
+    "base_url": "https://team.example/api/v1",
+    "kube_apiserver_url": "https://kube.example",
+    "client_id": "app",
+    "client_secret": REFERENCE,
+    "project_name": "p",
+}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEPTON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("LEPTON_WORKSPACE_ID", "ws")
+    monkeypatch.setenv("LEPTON_WORKSPACE_TOKEN", "canary")
+    monkeypatch.setenv("LEPTON_WORKSPACE_URL", "http://127.0.0.1:9/api/v2/workspaces/ws")
+
+
+def test_an_executor_and_its_profile_lead_to_the_same_place() -> None:
+    lepton = LeptonExecutor(profile="x", container_image="i", nemo_run_dir="/mnt/n")
+    assert connection_of(lepton) == profile_connection(LeptonProfile(name="x", nemo_run_dir="/mnt/n"))
+    fields: dict[str, Any] = {**RUNAI, "pvc_nemo_run_dir": "/mnt/n"}
+    cloud = DGXCloudExecutor(profile="x", container_image="i", **fields)
+    assert connection_of(cloud) == profile_connection(DGXCloudProfile(name="x", **fields))
+    assert connection_of(cloud)["client_secret"] == REFERENCE
+
+
+@pytest.mark.usefixtures("workspace")
+def test_who_watches_a_job_has_the_client_that_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = connect("lepton", {"profile": "x"})
+    assert isinstance(first, LeptonClient)
+    assert connect("lepton", kept({"profile": "x"}, first)) is first
+    monkeypatch.setenv("LEPTON_WORKSPACE_TOKEN", "another")
+    assert connect("lepton", {"profile": "x"}) is not first
+    cloud = connect("dgxcloud", {"profile": "x", **RUNAI})
+    assert isinstance(cloud, RunaiClient)
+    assert connect("dgxcloud", kept({"profile": "x", **RUNAI}, cloud)) is cloud
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_job_is_not_looked_for_in_another_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = kept({"profile": "x"}, connect("lepton", {"profile": "x"}))
+    assert "canary" not in str(connection)
+    monkeypatch.setenv("LEPTON_WORKSPACE_URL", "http://127.0.0.1:9/api/v2/workspaces/other")
+    with pytest.raises(ProfileError, match=r"workspaces/ws, and your environment leads to .*workspaces/other"):
+        connect("lepton", connection)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LEPTON_WORKSPACE_TOKEN")
+    with pytest.raises(DeniedError, match="no token"):
+        connect("lepton", {"profile": "x"})
