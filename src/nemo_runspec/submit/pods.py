@@ -68,7 +68,10 @@ def _record(job: Job) -> dict[str, Any]:
     """Give what a stage reads of its job; nothing in it differs between two submissions of the same."""
     argv = [word for word in job.request.argv if word not in _MODE_FLAGS]
     program = [Path(argv[0]).name] if argv else []
-    provenance = {"argv": job.redactor.argv([*program, *argv[1:]]), "git": git_state(job.spec.script_path.parent) or {}}
+    git = git_state(job.spec.script_path.parent)
+    # Only what travels counts: what a rehearsal itself leaves in a repository is no part of the job.
+    state = {**git, "dirty": list(changed_sources(job))} if git else {}
+    provenance = {"argv": job.redactor.argv([*program, *argv[1:]]), "git": state}
     artifacts = {"root": job.artifact_root, "inputs": dict(job.inputs)}
     return {"name": job.spec.name, "artifacts": artifacts, "provenance": provenance}
 
@@ -132,14 +135,19 @@ def cloud_job(job: Job) -> CloudJob:
     )
 
 
+def changed_sources(job: Job) -> tuple[str, ...]:
+    """Give the files that travel with a job and differ from the last commit."""
+    chosen = select(job.spec.script_path, job.profile.repo_root, job.profile.exclude)
+    return modified_files(chosen.root, chosen.files) if chosen.root is not None else ()
+
+
 def check_sources(job: Job) -> tuple[str, ...]:
     """Give the files that travel with a job and differ from the last commit.
 
     Raises:
         PayloadError: There are some, and the command line wants only what is committed.
     """
-    chosen = select(job.spec.script_path, job.profile.repo_root, job.profile.exclude)
-    changed = modified_files(chosen.root, chosen.files) if chosen.root is not None else ()
+    changed = changed_sources(job)
     if changed and job.request.committed_only:
         message = f"--committed-only, and what travels is not committed: {', '.join(changed)}"
         raise PayloadError(message, remedy="Commit it, leave it out with the profile's `exclude`, or drop the option.")

@@ -1,0 +1,124 @@
+"""A user's project for whole-command tests of the clouds: env.toml, a home, and ways to run the command in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SECRET_VARIABLE = "TEAM_API_KEY"  # noqa: S105 - the variable's name
+CANARY = "canary-3f9a1c77-never-written-anywhere"
+CLIENT_CANARY = "canary-8d20be41-client-never-written-anywhere"
+LONGEST_S = 400
+
+ENV_FILE = """\
+[lepton]
+executor = "lepton"
+nemo_run_dir = "/mnt/shared/nemo_run"
+mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
+workspace = "/mnt/shared/nemotron"
+node_group = "my-node-group"
+resource_shape = "cpu.large"
+nodes = 2
+gpus_per_node = 0
+secrets = ["TEAM_API_KEY"]
+
+[dgxcloud]
+executor = "dgxcloud"
+base_url = "https://team.example/api/v1"
+kube_apiserver_url = "https://kube.example"
+client_id = "nemotron"
+client_secret = "${oc.env:RUNAI_CLIENT_SECRET}"
+project_name = "my-project"
+pvc_nemo_run_dir = "/mnt/shared/nemo_run"
+pvcs = [{ path = "/mnt/shared", claimName = "shared", existingPvc = true }]
+workspace = "/mnt/shared/nemotron"
+nodes = 2
+gpus_per_node = 0
+secrets = ["TEAM_API_KEY"]
+"""
+
+SCRIPT = """\
+# /// script
+# [tool.runspec]
+# schema = "1"
+# name = "mine/script"
+# image = "my/image:1"
+# [tool.runspec.run]
+# launch = "{launch}"
+# [tool.runspec.config]
+# dir = "./config"
+# default = "default"
+# ///
+{body}
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with an env.toml.
+
+    Args:
+        folder: The folder.
+        environment: Variables beside the test's own.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, folder: Path, environment: Mapping[str, str] | None = None) -> Project:
+        (folder / "home").mkdir(parents=True)
+        (folder / "env.toml").write_text(ENV_FILE, encoding="utf-8")
+        return cls(folder, environment or {})
+
+    def script(self, body: str, *, launch: str = "direct") -> str:
+        """Write a recipe of the user's own, and give its path."""
+        place = self.folder / "mine"
+        (place / "config").mkdir(parents=True, exist_ok=True)
+        (place / "config" / "default.yaml").write_text("run: {env: {}}\n", encoding="utf-8")
+        path = place / "script.py"
+        path.write_text(SCRIPT.format(launch=launch, body=body), encoding="utf-8")
+        return str(path)
+
+    def start(self, *arguments: str, program: str = "nemotron") -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "HOME": str(self.folder / "home"),
+            SECRET_VARIABLE: CANARY,
+            "RUNAI_CLIENT_SECRET": CLIENT_CANARY,
+            **self.environment,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", program, *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, program: str = "nemotron") -> tuple[int, str, str]:
+        """Run a command to its end, and give its exit code, output and errors."""
+        with self.start(*arguments, program=program) as process:
+            out, err = process.communicate(timeout=LONGEST_S)
+        return process.returncode, out, err
+
+    def rehearse(self, *arguments: str) -> dict[str, Any]:
+        """Rehearse a job that succeeds, and give the JSON object of the last line."""
+        code, out, err = self.run(*arguments, "--rehearse", "--json")
+        assert code == 0, out + err
+        told: dict[str, Any] = json.loads(out.splitlines()[-1])
+        return told
+
+    def files(self) -> list[Path]:
+        """Give every file below the folder."""
+        return [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]

@@ -1,0 +1,139 @@
+"""What becomes of a job that fails, is interrupted, or holds secrets, seen by the one who rehearses it."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clusters.projects import CANARY, CLIENT_CANARY, SECRET_VARIABLE, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLOUDS = pytest.mark.parametrize("cloud", ["lepton", "dgxcloud"])
+WAIT_S = 60
+
+RAISES = """\
+import os, time
+print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], flush=True)
+if os.environ["RANK"] == "1":
+    raise RuntimeError("the loss is not a number")
+time.sleep(300)
+"""
+LEAVES_WITH_7 = "print('about to leave', flush=True)\nraise SystemExit(7)"
+WAITS = "import time\nprint('it waits', flush=True)\ntime.sleep(300)"
+LOOKS_AROUND = f"""\
+import os
+secret = os.environ.pop("{SECRET_VARIABLE}")
+print("secret of", len(secret), "characters")
+left = [name for name in os.environ if name.startswith(("NEMO_RUNSPEC_SRC", "NEMO_RUNSPEC_JOB_0", "NEMO_RUNSPEC_POD"))]
+print("transport left:", left)
+import nemo_runspec, nemotron
+print("from", nemo_runspec.__file__)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project.make(tmp_path / "project")
+
+
+@CLOUDS
+def test_a_rank_that_raises_fails_the_job_and_its_last_lines_are_shown(project: Project, cloud: str) -> None:
+    script = project.script(RAISES, launch="torchrun")
+    code, out, err = project.run("run", script, "--run", cloud, "--rehearse")
+    assert code == 1, out + err
+    assert "rank 0 of 2" in out
+    assert re.search(r"job failed: mine/script ended with exit code 1 in mine-script-\w+-(worker-)?1", err)
+    assert "    RuntimeError: the loss is not a number" in err
+
+
+@CLOUDS
+def test_the_exit_code_is_the_scripts_own(project: Project, cloud: str) -> None:
+    code, out, err = project.run("run", project.script(LEAVES_WITH_7), "--run", cloud, "--rehearse")
+    assert code == 7, out + err
+    assert "    about to leave" in err
+
+
+@CLOUDS
+def test_ctrl_c_stops_the_workload_and_leaves_nothing(project: Project, cloud: str) -> None:
+    process = project.start("run", project.script(WAITS), "--run", cloud, "--rehearse")
+    assert process.stdout is not None
+    seen = next((line for line in process.stdout if "it waits" in line), None)
+    assert seen is not None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130, out + err
+    assert "interrupted: mine/script was stopped" in err
+    assert _processes_about(str(project.folder)) == []
+    log = (project.folder / "output" / "rehearsal" / cloud / "requests.jsonl").read_text(encoding="utf-8")
+    assert ('"method": "PATCH"' if cloud == "lepton" else "/suspend") in log
+    assert [path for path in project.files() if path.suffix == ".lock" or ".tmp." in path.name] == []
+
+
+@CLOUDS
+def test_a_command_that_is_killed_leaves_no_pod(project: Project, cloud: str) -> None:
+    process = project.start("run", project.script(WAITS), "--run", cloud, "--rehearse")
+    assert process.stdout is not None
+    assert any("it waits" in line for line in process.stdout)
+    pods = _processes_about("time.sleep(300)") + _processes_about("/nemo_run/launch.sh")
+    process.kill()
+    process.communicate(timeout=WAIT_S)
+    for pid in pods:
+        _wait_for_the_end_of(pid)
+
+
+@CLOUDS
+def test_a_secret_reaches_the_script_and_is_written_nowhere(project: Project, cloud: str) -> None:
+    script = project.script(LOOKS_AROUND)
+    dry_code, dry_out, dry_err = project.run("run", script, "--run", cloud, "--dry-run", "--json")
+    code, out, err = project.run("run", script, "--run", cloud, "--rehearse", "--json")
+    assert (dry_code, code) == (0, 0), dry_err + out + err
+    assert f"secret of {len(CANARY)} characters" in out
+    assert "transport left: []" in out
+    assert "from /nemo_run/code/src/nemo_runspec/" in out, "the modules are those that came with the job"
+    for canary in (CANARY, CLIENT_CANARY):
+        assert canary not in dry_out + dry_err + out + err
+        assert _holding(canary.encode(), project.files()) == []
+
+
+def test_a_rehearsal_needs_no_credential(tmp_path: Path) -> None:
+    project = Project.make(tmp_path / "project", {"RUNAI_CLIENT_SECRET": ""})
+    code, out, err = project.run("run", project.script("print('fine')"), "--run", "dgxcloud", "--rehearse")
+    assert code == 0, out + err
+
+
+def _holding(text: bytes, files: Iterable[Path]) -> list[Path]:
+    return [path for path in files if text in path.read_bytes()]
+
+
+def _processes_about(text: str) -> list[int]:
+    """Give the processes that have a text in their command line, but for this one."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and int(folder.name) != os.getpid():
+            try:
+                line = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if text.encode() in line:
+                found.append(int(folder.name))
+    return found
+
+
+def _wait_for_the_end_of(pid: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+
+    try:
+        assert select.select([descriptor], [], [], WAIT_S)[0], f"process {pid} is still running"
+    finally:
+        os.close(descriptor)
