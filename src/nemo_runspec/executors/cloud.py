@@ -6,9 +6,11 @@ The classes here are dataclasses of plain fields, because nemo-run clones and st
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -143,9 +145,11 @@ class CloudExecutor:
             PayloadError: The packager's archive cannot be used, or its repository cannot be found.
         """
         base = _repository() if isinstance(packager, GitArchivePackager) else Path.cwd()
-        archive = packager.package(base, self.job_dir, job_name)
-        if archive:
-            job_files.unpack(Path(archive), Path(self.job_dir) / "code")
+        # A folder and a name of our own: nemo-run's packagers put both into shell commands, unquoted.
+        with tempfile.TemporaryDirectory(prefix="nemo-runspec-") as folder:
+            archive = packager.package(base, folder, re.sub(r"[^A-Za-z0-9_.-]", "-", job_name))
+            if archive:
+                job_files.unpack(Path(archive), Path(self.job_dir) / "code")
 
     def _setup_launcher(self) -> None:
         Executor._setup_launcher(self)  # noqa: SLF001 - nemo-run's own hook, without what its executors add

@@ -67,7 +67,7 @@ def _regular(job_dir: Path, root: Path) -> Iterator[Path]:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack what a nemo-run packager made, and remove it; paths are taken as they are, by no shell.
+    """Unpack what a nemo-run packager made; paths are taken as they are, by no shell.
 
     Args:
         archive: The packager's archive, gzipped.
@@ -84,7 +84,6 @@ def unpack(archive: Path, folder: Path) -> None:
     except (OSError, tarfile.TarError) as error:
         message = f"the packager's archive cannot be unpacked: {archive}: {error}"
         raise PayloadError(message) from error
-    archive.unlink()
 
 
 def make_private(folder: Path, *, deep: bool = True) -> None:
