@@ -94,7 +94,7 @@ def test_a_checkout_and_an_installed_copy_have_one_digest(tmp_path: Path) -> Non
     before = os.umask(0o077)
     try:
         # As pip writes it: other times, other permissions, its own files beside it, compiled files.
-        shutil.copytree(source, installed, ignore=ignored, copy_function=shutil.copyfile)
+        shutil.copytree(clone / "src", installed, copy_function=shutil.copyfile)
     finally:
         os.umask(before)
     pods.write(installed, {"nemotron-0.1.0.dist-info/RECORD": "", "nemotron/__pycache__/x.pyc": ""})

@@ -90,11 +90,11 @@ def test_a_command_that_the_kernel_refuses_says_so(plan: Plan, env: dict[str, st
 
 
 SIGNALLED = """
-import signal, sys
-def term(number, frame): print("TERM", flush=True)
-def interrupt(number, frame): print("INT", flush=True); sys.exit(5)
+import os, signal, sys
+def term(number, frame): os.write(1, b"TERM\\n")
+def interrupt(number, frame): os.write(1, b"INT\\n"); sys.exit(5)
 signal.signal(signal.SIGTERM, term); signal.signal(signal.SIGINT, interrupt)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True: signal.pause()
 """
 
@@ -113,11 +113,11 @@ def test_a_signal_is_passed_on_once(plan: Plan, env: dict[str, str]) -> None:
 
 
 SAVES = """
-import signal, sys, time
-def term(number, frame): time.sleep(0.3); print("saved", flush=True); sys.exit(0)
+import os, signal, sys, time
+def term(number, frame): time.sleep(0.3); os.write(1, b"saved\\n"); sys.exit(0)
 signal.signal(signal.SIGTERM, term)
-print("ready", flush=True)
-signal.pause()
+os.write(1, b"ready\\n")
+while True: signal.pause()
 """
 
 
