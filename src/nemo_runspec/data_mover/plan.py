@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -61,7 +61,7 @@ class Plan:
         environment_bytes: Size of `env`, `NAME=value` and a NUL for each.
     """
 
-    executor_type: str
+    executor_type: str = ""
     env: Mapping[str, str] = field(repr=False)
     command: tuple[str, ...] = field(default=(), repr=False)
     sha256: str = ""
@@ -127,28 +127,37 @@ def plan_for(  # noqa: PLR0913 - each is a fact of the job; all but one have a d
             executor_type=executor_type, env=MappingProxyType({"PYTHONPATH": SOURCE_ROOT}), pod_script=pod_script
         )
     home = _absolute(pod_nemotron_home, "pod_nemotron_home")
-    job_dir = _absolute(pod_job_dir or f"{home}/jobs/{NAME}", "pod_job_dir")
-    size = value_bytes or LIMITS[executor_type].value_bytes
-    tree = pack(read(chosen.files)) if source else None
-    own = pack(Entry(name, data, executable) for name, (data, executable) in job_files.items()) if job_files else None
-    source_env, source_part = _in_environment(tree, SOURCE_PREFIX, size)
-    job_env, job_part = _in_environment(own, JOB_PREFIX, size)
-    parameters = {
-        "job": job_part,
-        "job_dir": job_dir,
+    orders = {
+        "job_dir": _absolute(pod_job_dir or f"{home}/jobs/{NAME}", "pod_job_dir"),
         "link": JOB_LINK,
         "nodes": nodes,
-        "source": source_part | {"name": f"src-{tree.sha256[:DIGEST_SIGNS]}"} if tree else None,
         "trees": f"{home}/{TREES}",
     }
+    tree = pack(read(chosen.files)) if source else None
+    own = pack(Entry(name, data, executable) for name, (data, executable) in job_files.items()) if job_files else None
+    carried = _carried(tree, own, orders, value_bytes or LIMITS[executor_type].value_bytes)
+    return replace(carried, executor_type=executor_type, pod_script=pod_script, left_out=chosen.left_out)
+
+
+def _carried(tree: Archive | None, own: Archive | None, orders: Mapping[str, object], value_bytes: int) -> Plan:
+    """Give the plan of a job that carries everything in its environment.
+
+    Args:
+        tree: The source.
+        own: The job's own files.
+        orders: What else the pod has to know.
+        value_bytes: What one variable may hold.
+    """
+    source_env, source_part = _in_environment(tree, SOURCE_PREFIX, value_bytes)
+    job_env, job_part = _in_environment(own, JOB_PREFIX, value_bytes)
+    named = source_part | {"name": f"src-{tree.sha256[:DIGEST_SIGNS]}"} if tree else None
     env = {
-        BOOT_VARIABLE: boot.boot_value(parameters),
+        BOOT_VARIABLE: boot.boot_value({**orders, "source": named, "job": job_part or None}),
         POD_VARIABLE: boot.pod_code(),
         **job_env,
         **source_env,
     }
     return Plan(
-        executor_type=executor_type,
         env=MappingProxyType(env),
         command=boot.command_prefix(),
         sha256=tree.sha256 if tree else "",
@@ -156,8 +165,6 @@ def plan_for(  # noqa: PLR0913 - each is a fact of the job; all but one have a d
         archive_bytes=len(tree.data) if tree else 0,
         encoded_bytes=sum(map(len, source_env.values())),
         files=tree.files if tree else (),
-        left_out=chosen.left_out,
-        pod_script=pod_script,
         job_sha256=own.sha256 if own else "",
     )
 

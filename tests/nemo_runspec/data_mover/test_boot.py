@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
 import sys
 
 import pytest
@@ -69,19 +68,6 @@ def test_the_pods_code_fits_into_one_value() -> None:
     assert len(boot.pod_code()) <= limits.value_bytes
     assert sum(map(len, boot.command_prefix())) < 1_500
     assert "$" not in boot.pod_code()
-
-
-def test_the_loader_refuses_code_that_is_not_what_was_sent() -> None:
-    for value in ("", "x", boot.pod_code()[:-5] + "00000"):
-        done = subprocess.run(
-            [sys.executable, *boot.command_prefix()[1:], "true"],
-            env={"NEMO_RUNSPEC_POD": value},
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 1
-        assert done.stderr == b"payload sha256 mismatch: NEMO_RUNSPEC_POD\n"
 
 
 def test_what_the_pod_is_to_do_survives_platforms_that_expand() -> None:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from nemo_runspec.data_mover import chunks
-from nemo_runspec.data_mover.pod.variables import SOURCE_PREFIX, is_transport_variable
+from nemo_runspec.data_mover.pod.variables import SOURCE_PREFIX
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 1000])
@@ -32,22 +32,3 @@ def test_pieces_are_numbered_and_joined_in_their_order() -> None:
     assert {len(value) for value in list(env.values())[:-1]} == {70}
     shuffled = dict(sorted(env.items())) | {"NEMO_RUNSPEC_JOB_0": "other", "NEMO_RUNSPEC_SRC_X": "other"}
     assert chunks.payload(shuffled, SOURCE_PREFIX) == data
-
-
-@pytest.mark.parametrize(
-    ("name", "carries"),
-    [
-        ("NEMO_RUNSPEC_SRC_0", True),
-        ("NEMO_RUNSPEC_JOB_12", True),
-        ("NEMO_RUNSPEC_BOOT", True),
-        ("NEMO_RUNSPEC_POD", True),
-        ("NEMO_RUNSPEC_JOB_DIR", False),
-        ("NEMO_RUNSPEC_SRC_", False),
-        ("NEMO_RUNSPEC_SRC_²", False),
-        ("NEMO_RUNSPEC_BOOTS", False),
-        ("PATH", False),
-    ],
-)
-def test_what_a_transport_variable_is(name: str, carries: bool) -> None:  # noqa: FBT001 - a table of cases
-    assert is_transport_variable(name) is carries
-    assert not carries or name.startswith(chunks.TRANSPORT_PREFIXES)
