@@ -6,17 +6,17 @@ import itertools
 import math
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import NemotronError
-from nemo_runspec.rehearsal.workloads import Order, Phase, PodSeen, Timing, WorkloadSeen
+from nemo_runspec.rehearsal.records import PodRecord, WorkRecord
+from nemo_runspec.rehearsal.workloads import Order, Phase, Timing, WorkloadSeen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from nemo_runspec.rehearsal.pod import Pod, PodRunner, PodSpec
+    from nemo_runspec.rehearsal.pod import Pod, PodRunner
 
 POLL_S: Final = 0.01
 CANNOT_START: Final = 128
@@ -27,77 +27,6 @@ _WITH_PODS: Final = frozenset({Phase.RUNNING, Phase.RESTARTING, Phase.STOPPING, 
 
 class NameTakenError(Exception):
     """A workload of this name is there already."""
-
-
-@dataclass(slots=True)
-class _Pod:
-    spec: PodSpec
-    index: int
-    handle: Pod | None = None
-    exit_code: int | None = None
-    attempt: int = 0
-    ready_s: float = math.inf
-    restart_s: float | None = None
-    is_stopping: bool = False
-
-    @property
-    def log(self) -> Path:
-        path = self.spec.log
-        return path.with_name(f"{path.stem}.{self.attempt}{path.suffix}") if self.attempt else path
-
-    @property
-    def has_ended(self) -> bool:
-        return self.exit_code is not None and self.restart_s is None
-
-    def seen(self, now: float) -> PodSeen:
-        started = self.handle is not None or self.exit_code is not None
-        ready = self.handle is not None and self.exit_code is None and now >= self.ready_s
-        return PodSeen(
-            name=self.spec.name,
-            index=self.index,
-            exit_code=self.exit_code,
-            restarts=self.attempt,
-            log=self.log,
-            is_started=started,
-            is_ready=ready,
-        )
-
-
-@dataclass(slots=True)
-class _Work:
-    key: int
-    order: Order
-    words: tuple[str, ...]
-    created_s: float
-    due_s: float
-    step: int = 0
-    phase: Phase = Phase.WAITING
-    wanted: Phase = Phase.RUNNING  # or STOPPED, or DELETED
-    is_failing: bool = False
-    has_network: bool = False
-    restarts: int = 0
-    pods: list[_Pod] = field(default_factory=list)
-    finished_s: float | None = None
-    history: list[tuple[float, Phase]] = field(default_factory=list)
-
-    def expiry_s(self) -> float:
-        """Give the time until which it is kept."""
-        keep_s = self.order.keep_s
-        return math.inf if keep_s is None or self.finished_s is None else self.finished_s + keep_s
-
-    def seen(self, now: float) -> WorkloadSeen:
-        pods = tuple(pod.seen(now) for pod in self.pods)
-        return WorkloadSeen(
-            key=self.key,
-            order=self.order,
-            phase=self.phase,
-            word=self.words[self.step] if self.phase is Phase.WAITING else "",
-            was_ready=bool(self.pods) and all(now >= pod.ready_s for pod in self.pods),
-            pods=pods,
-            created_s=self.created_s,
-            finished_s=self.finished_s,
-            history=tuple(self.history),
-        )
 
 
 class Cluster:
@@ -115,7 +44,7 @@ class Cluster:
         self._runner = runner
         self._timing = timing
         self._changed = threading.Condition()
-        self._works: list[_Work] = []
+        self._works: list[WorkRecord] = []
         self._keys = itertools.count(1)
         self._stoppers: list[threading.Thread] = []
         self._is_closing = False
@@ -153,7 +82,7 @@ class Cluster:
                 if is_same and not work.phase.is_gone:
                     raise NameTakenError(order.name)
             due = max(now + self._timing.dwell_s, order.not_before_s)
-            work = _Work(next(self._keys), order, order.waiting, now, due, history=[(now, Phase.WAITING)])
+            work = WorkRecord(next(self._keys), order, order.waiting, now, due, history=[(now, Phase.WAITING)])
             self._works.append(work)
             self._changed.notify_all()
             return work.seen(now)
@@ -183,6 +112,15 @@ class Cluster:
     def resume(self, key: int) -> None:
         """Run a workload that was stopped again; one that was not stays as it is."""
         self._want(key, Phase.RUNNING, unless=frozenset(Phase) - {Phase.STOPPED, Phase.STOPPING})
+
+    def preempt(self, key: int) -> None:
+        """Take away what a workload's pods run on: they end, and it waits for its turn again."""
+        with self._changed:
+            for work in self._works:
+                if work.key == key and work.phase in {Phase.RUNNING, Phase.RESTARTING}:
+                    work.is_preempted = True
+                    self._enter(work, Phase.RESTARTING)
+            self._changed.notify_all()
 
     def delete(self, key: int) -> None:
         """End a workload's pods, and forget it."""
@@ -216,7 +154,7 @@ class Cluster:
                         self._enter(work, Phase.STOPPING)
             self._changed.notify_all()
 
-    def _enter(self, work: _Work, phase: Phase) -> None:
+    def _enter(self, work: WorkRecord, phase: Phase) -> None:
         """Change a workload's phase; the caller holds the lock."""
         now = time.time()
         if work.phase is not phase:
@@ -257,20 +195,19 @@ class Cluster:
             elif work.phase.is_finished and work.expiry_s() < math.inf:
                 yield work.expiry_s() - now
 
-    def _advance(self, work: _Work, now: float) -> None:
+    def _advance(self, work: WorkRecord, now: float) -> None:
         """Do what is due for one workload."""
         if work.phase in _WITH_PODS:
             self._poll(work)
         if work.phase is Phase.WAITING:
             self._advance_waiting(work, now)
         elif work.phase in {Phase.RUNNING, Phase.RESTARTING}:
-            self._advance_running(work, now)
+            (self._advance_preempted if work.is_preempted else self._advance_running)(work, now)
         elif work.phase in {Phase.STOPPING, Phase.DELETING}:
             self._advance_stopping(work, now)
         elif work.phase is Phase.STOPPED and work.wanted is Phase.RUNNING:
             with self._changed:
-                work.words, work.step, work.due_s = work.order.resuming, 0, now + self._timing.dwell_s
-                work.pods, work.finished_s = [], None
+                work.requeue(work.order.resuming, now + self._timing.dwell_s)
                 self._enter(work, Phase.WAITING)
         elif work.phase.is_finished and now >= work.expiry_s():
             with self._changed:
@@ -278,7 +215,7 @@ class Cluster:
                     self._enter(work, Phase.ARCHIVED)
                 self._changed.notify_all()
 
-    def _advance_waiting(self, work: _Work, now: float) -> None:
+    def _advance_waiting(self, work: WorkRecord, now: float) -> None:
         if now < work.due_s:
             return
         if work.step + 1 < len(work.words):
@@ -287,7 +224,7 @@ class Cluster:
                 work.due_s = now + self._timing.dwell_s
                 self._changed.notify_all()
             return
-        pods = [_Pod(spec, index) for index, spec in enumerate(work.order.pods)]
+        pods = [PodRecord(spec, index, work.runs_before) for index, spec in enumerate(work.order.pods)]
         with self._changed:
             if work.phase is not Phase.WAITING:
                 return
@@ -302,7 +239,7 @@ class Cluster:
                     self._enter(work, Phase.RUNNING)
                 self._changed.notify_all()
 
-    def _start(self, pod: _Pod) -> None:
+    def _start(self, pod: PodRecord) -> None:
         """Start a pod's next run; what cannot be started has ended, and its log says why."""
         log = pod.log
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -319,7 +256,7 @@ class Cluster:
             pod.is_stopping, pod.restart_s = False, None
             pod.ready_s = time.time() + self._timing.ready_s * (pod.index + 1)
 
-    def _poll(self, work: _Work) -> None:
+    def _poll(self, work: WorkRecord) -> None:
         """Take over the exit codes of pods that have ended."""
         for pod in work.pods:
             if pod.handle is not None and pod.exit_code is None and (code := pod.handle.poll()) is not None:
@@ -328,7 +265,16 @@ class Cluster:
                     pod.ready_s = min(pod.ready_s, time.time())
                     self._changed.notify_all()
 
-    def _advance_running(self, work: _Work, now: float) -> None:
+    def _advance_preempted(self, work: WorkRecord, now: float) -> None:
+        self._stop_pods(work)
+        if not any(pod.is_running for pod in work.pods):
+            self._release(work)
+            with self._changed:
+                if work.wanted is Phase.RUNNING:
+                    work.requeue(work.order.waiting, now + self._timing.dwell_s)
+                    self._enter(work, Phase.WAITING)
+
+    def _advance_running(self, work: WorkRecord, now: float) -> None:
         for pod in work.pods:
             if pod.restart_s is not None and now >= pod.restart_s and not work.is_failing:
                 self._restart(pod)
@@ -354,27 +300,26 @@ class Cluster:
         if all(pod.has_ended for pod in work.pods) and now >= self._earliest_end(work):
             self._finish(work, Phase.COMPLETED)
 
-    def _restart(self, pod: _Pod) -> None:
+    def _restart(self, pod: PodRecord) -> None:
         with self._changed:
             pod.attempt += 1
             pod.handle, pod.exit_code = None, None
         self._start(pod)
 
-    def _earliest_end(self, work: _Work) -> float:
+    def _earliest_end(self, work: WorkRecord) -> float:
         """Give the time until which it is seen in its phase, however short that is."""
         return work.history[-1][0] + self._timing.dwell_s
 
-    def _finish(self, work: _Work, phase: Phase) -> None:
+    def _finish(self, work: WorkRecord, phase: Phase) -> None:
         self._release(work)
         with self._changed:
             if work.wanted is Phase.RUNNING:
                 self._enter(work, phase)
             self._changed.notify_all()
 
-    def _advance_stopping(self, work: _Work, now: float) -> None:
+    def _advance_stopping(self, work: WorkRecord, now: float) -> None:
         self._stop_pods(work)
-        is_running = any(pod.handle is not None and pod.exit_code is None for pod in work.pods)
-        if is_running or now < self._earliest_end(work):
+        if any(pod.is_running for pod in work.pods) or now < self._earliest_end(work):
             return
         self._release(work)
         with self._changed:
@@ -383,16 +328,16 @@ class Cluster:
             self._enter(work, Phase.DELETED if work.phase is Phase.DELETING else Phase.STOPPED)
             self._changed.notify_all()
 
-    def _release(self, work: _Work) -> None:
+    def _release(self, work: WorkRecord) -> None:
         """Let go of the network that its pods had, once."""
         if work.has_network:
             work.has_network = False
             self._runner.release(work.order.pods[0].network)
 
-    def _stop_pods(self, work: _Work) -> None:
+    def _stop_pods(self, work: WorkRecord) -> None:
         """Ask every pod that runs to end; each in a thread, since the grace time is its own."""
         for pod in work.pods:
-            if pod.handle is not None and pod.exit_code is None and not pod.is_stopping:
+            if pod.handle is not None and pod.is_running and not pod.is_stopping:
                 pod.is_stopping = True
                 stopper = threading.Thread(target=pod.handle.stop, args=(self._timing.grace_s,), name="twin-stop")
                 self._stoppers.append(stopper)

@@ -138,7 +138,12 @@ class RunaiApi:
     def _projects(self, call: Call, parts: Mapping[str, str]) -> Reply:
         del parts
         rows = [
-            {"id": key, "name": name, "clusterId": self._inventory.cluster_id, "status": {"phase": "Ready"}}
+            {
+                "id": key,
+                "name": name,
+                "clusterId": self._inventory.cluster_id,
+                "status": {"phase": "Ready", "namespace": f"runai-{name}"},
+            }
             for key, name in self._inventory.project_ids().items()
         ]
         return _page(call, "projects", rows)

@@ -95,6 +95,16 @@ class Twin:
         """Close it."""
         self.close()
 
+    def preempt(self, name: str) -> None:
+        """Take away what a running workload runs on, as one of higher priority does: it waits for its turn again.
+
+        Args:
+            name: The workload's name.
+        """
+        for seen in self._cluster.workloads():
+            if seen.name == name:
+                self._cluster.preempt(seen.key)
+
     @property
     def url(self) -> str:
         """The API's address."""

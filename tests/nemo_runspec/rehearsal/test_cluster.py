@@ -111,6 +111,32 @@ def test_a_stopped_workload_runs_again_with_new_pods(cluster: Cluster, runner: P
     assert runner.released == ["work"]
 
 
+def test_a_preempted_workload_waits_and_runs_again_and_that_is_no_failure(
+    cluster: Cluster, runner: PlainRunner, tmp_path: Path
+) -> None:
+    script = f"echo run; test -e {tmp_path}/go || exec sleep 100"
+    key = cluster.create(order(tmp_path, ("sh", "-c", script), ("true",))).key
+    until(lambda: len(runner.pods) == 2 and runner.pods[1].poll() == 0)
+    (tmp_path / "go").touch()
+    cluster.preempt(key)
+    reach(cluster, key, Phase.COMPLETED)
+    seen = cluster.by_key(key)
+    assert [phase for _, phase in seen.history] == [
+        Phase.WAITING,
+        Phase.RUNNING,
+        Phase.RESTARTING,
+        Phase.WAITING,
+        Phase.RUNNING,
+        Phase.COMPLETED,
+    ]
+    assert [pod.exit_code for pod in seen.pods] == [0, 0]
+    assert [pod.log.name for pod in seen.pods] == ["0.1.log", "1.1.log"]
+    assert seen.pods[0].log.read_text(encoding="utf-8") == "run\n"
+    assert runner.released == ["work", "work"]
+    cluster.preempt(key)
+    assert cluster.by_key(key).phase is Phase.COMPLETED
+
+
 def test_a_finished_workload_is_not_stopped_and_can_be_deleted(
     cluster: Cluster, runner: PlainRunner, tmp_path: Path
 ) -> None:
