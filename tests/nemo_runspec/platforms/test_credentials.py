@@ -192,14 +192,25 @@ def test_a_refused_token_is_forgotten_and_a_newer_one_kept(server: Scripted, tim
 
 def test_threads_share_one_token(server: Scripted, time: FakeTime) -> None:
     server.script("POST /api/v1/token", token("t1"))
-    credential = credentials(server, time)
+    entered = [threading.Event(), threading.Event()]
+    go_on = threading.Event()
+
+    def secret() -> str:
+        next(event for event in entered if not event.is_set()).set()
+        go_on.wait(30)
+        return SECRET
+
+    credential = ClientCredentials(f"{server.url}/api/v1", "me", secret, profile="dgx", patience=time.patience())
     got: list[str] = []
-    threads = [threading.Thread(target=lambda: got.append(credential.token())) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: got.append(credential.token())) for _ in range(2)]
     for thread in threads:
         thread.start()
+    assert entered[0].wait(30)
+    assert not entered[1].wait(0.2)  # the other thread waits for the token instead of asking for its own
+    go_on.set()
     for thread in threads:
         thread.join(30)
-    assert got == ["t1"] * 8
+    assert got == ["t1"] * 2
     assert len(server.asked) == 1
 
 

@@ -104,6 +104,11 @@ def test_why_a_container_never_started_is_told(time: FakeTime) -> None:
         list(follow(refused, states(JobState.STARTING, JobState.FAILED), time.patience()))
 
 
+def test_a_log_that_was_read_and_is_then_refused_has_ended(time: FakeTime) -> None:
+    refused = RefusedError("the pod has been removed", status=400)
+    assert list(follow(logs(b"a\nb", refused), states(RUNNING, DONE), time.patience())) == ["a", "b"]
+
+
 def test_a_denial_is_told_at_once(time: FakeTime) -> None:
     with pytest.raises(DeniedError):
         list(follow(logs(DeniedError("no", status=403)), states(RUNNING), time.patience()))
@@ -118,9 +123,11 @@ def test_nothing_but_failures_ends_in_time(time: FakeTime, state: JobState) -> N
 
 
 def test_failures_between_lines_are_not_added_up(time: FakeTime) -> None:
-    openings: list[bytes | tuple[bytes, PlatformError]] = [(b"x\n" * count, BROKEN) for count in range(1, 200)]
+    openings: list[bytes | PlatformError | tuple[bytes, PlatformError]] = []
+    for count in range(1, 200):
+        openings += [(b"x\n" * count, BROKEN), BROKEN]
     openings.append(b"x\n" * 200)
-    got = list(follow(logs(*openings), states(*[RUNNING] * 1_000, DONE), time.patience(deadline_s=1)))
+    got = list(follow(logs(*openings), states(*[RUNNING] * 1_000, DONE), time.patience(deadline_s=2)))
     assert len(got) == 200
 
 

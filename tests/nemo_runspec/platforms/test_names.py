@@ -34,6 +34,7 @@ def test_every_title_gives_a_name_that_the_platform_takes(title: str, token: str
     name = workload_name(title, token, limits)
     assert name_problems(name, limits) == []
     assert name.endswith(f"-{token}")
+    assert "--" not in name
 
 
 def test_a_name_is_legible() -> None:
