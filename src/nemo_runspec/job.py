@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,19 +23,21 @@ from nemo_runspec.env import (
     load_env_profile,
 )
 from nemo_runspec.env_vars import EnvVar, build_env_vars, job_redactor
-from nemo_runspec.errors import ConfigError, ProfileError
+from nemo_runspec.errors import ConfigError
 from nemo_runspec.job_folder import JOB_DIR_VARIABLE
+from nemo_runspec.obstacles import obstacles, readable_secrets
 from nemo_runspec.paths import absolute
 from nemo_runspec.place import Place
-from nemo_runspec.redaction import Redactor, redact_named
 from nemo_runspec.spec import Runspec, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nemo_runspec.context import RecipeConfig
-    from nemo_runspec.errors import ArtifactNotFoundError
+    from nemo_runspec.env import EnvFile
+    from nemo_runspec.errors import ArtifactNotFoundError, ProfileError
+    from nemo_runspec.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     """
     spec = recipe if isinstance(recipe, Runspec) else parse(recipe)
     env_file = load_env_file()
-    chosen = load_env_profile(request.profile, env_file) if request.profile is not None else LocalProfile.default()
-    if isinstance(chosen, CloudProfile) and chosen.workspace is None:
-        chosen = chosen.with_overrides({"workspace": chosen.pod_workspace}, Origin("its first volume"))
+    chosen = _chosen_profile(request, env_file)
     config = build_job_config(
         parse_config(request, spec), profile=chosen, env_file=env_file, overrides=request.overrides
     )
@@ -127,9 +126,8 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     own = () if in_pods else (EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),)
     train_config: dict[str, Any] = extract_train_config(resolved)
     redactor = job_redactor(profile, request, config=resolved)
-    obstacles = [*_obstacles(spec, profile, workspace, artifact_root)]
-    if in_pods:
-        obstacles += _readable_secrets(redactor, train_config, request.passthrough)
+    found = obstacles(spec, profile, workspace, artifact_root)
+    readable = readable_secrets(redactor, train_config, request.passthrough) if in_pods else ()
     return Job(
         spec=spec,
         request=request,
@@ -143,22 +141,31 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
         artifact_root=artifact_root,
         inputs=resolution.inputs,
         missing=resolution.missing or {},
-        obstacles=tuple(obstacles),
+        obstacles=(*found, *readable),
         job_dir=job_dir,
-        command=(
-            *place.compose(
-                spec,
-                config=train_file(spec.config.format),
-                # Here nobody counts on the GPUs that a script would like to have.
-                processes=profile.nprocs_per_node or gpus or 1 if in_pods else profile.processes_per_node,
-                template=profile.run_command if isinstance(profile, CloudProfile) else None,
-            ),
-            *request.passthrough,
-        ),
+        command=(*_command(spec, profile, place, gpus), *request.passthrough),
         deferred=deferred and bool(resolution.inputs),
         env=(*build_env_vars(spec, profile, run=run, workspace=workspace, origins=config.origins), *own),
         redactor=redactor,
     )
+
+
+def _chosen_profile(request: RecipeConfig, env_file: EnvFile) -> Profile:
+    if request.profile is None:
+        return LocalProfile.default()
+    chosen = load_env_profile(request.profile, env_file)
+    if isinstance(chosen, CloudProfile) and chosen.workspace is None:
+        return chosen.with_overrides({"workspace": chosen.pod_workspace}, Origin("its first volume"))
+    return chosen
+
+
+def _command(spec: Runspec, profile: Profile, place: Place, gpus: int) -> tuple[str, ...]:
+    config = train_file(spec.config.format)
+    if isinstance(profile, CloudProfile):
+        processes = profile.nprocs_per_node or gpus or 1
+        return place.compose(spec, config=config, processes=processes, template=profile.run_command)
+    # Here nobody counts on the GPUs that a script would like to have.
+    return place.compose(spec, config=config, processes=profile.processes_per_node)
 
 
 def _nodes(spec: Runspec, profile: Profile, config: MergedConfig) -> int:
@@ -179,52 +186,6 @@ def _place(spec: Runspec, profile: Profile, *, job_dir: PurePosixPath, nodes: in
     chosen = select(spec.script_path, profile.repo_root, profile.exclude)
     root = PurePosixPath(chosen.root.as_posix()) if chosen.root else None
     return Place.pod(PurePosixPath(CODE_DIR, chosen.script or ""), nodes=nodes, repo_root=root)
-
-
-def _obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: str) -> Iterator[ProfileError]:
-    delivered = profile.secret_references if isinstance(profile, CloudProfile) else ()
-    unset = [name for name in profile.secret_names if name not in delivered and not os.environ.get(name)]
-    if unset:
-        message = f"profile '{profile.name}' takes {', '.join(unset)} from your environment, where it is not set"
-        yield ProfileError(message, where=profile.where("secrets"), remedy="Export it, or take it out of `secrets`.")
-    address = redact_named(artifact_root)
-    if address != artifact_root:
-        message = f"the address of the artifact store, {address}, holds a secret, which every manifest would repeat"
-        remedy = "Leave it out: the store's driver takes it from the environment or from fsspec's configuration."
-        yield ProfileError(message, remedy=remedy)
-    if isinstance(profile, CloudProfile) and profile.container_image is None and spec.image is None:
-        yield missing_image(spec, profile)
-    if profile.executor != "local":
-        return
-    nodes = profile.nodes or spec.resources.nodes
-    if nodes > 1:
-        message = f"the job wants {nodes} nodes, and the local executor is this one machine"
-        remedy = "Choose a cluster's profile with --run, a smaller configuration with -c, or set run.env.nodes=1."
-        yield ProfileError(message, remedy=remedy)
-    if "://" in workspace:
-        message = f"the workspace is {workspace}, and a job on this machine needs a folder"
-        yield ProfileError(message, where=profile.where("workspace"), remedy="Set `workspace` to a folder's path.")
-
-
-def missing_image(spec: Runspec, profile: Profile) -> ProfileError:
-    """Give the error of a job for pods that nobody names an image for."""
-    message = f"neither {spec.script_path.name} nor profile '{profile.name}' names a container image"
-    return ProfileError(message, where=profile.source, remedy='Add, for example: container_image = "nvcr.io/..."')
-
-
-def _readable_secrets(
-    redactor: Redactor, train_config: Mapping[str, Any], passthrough: tuple[str, ...]
-) -> Iterator[ProfileError]:
-    """Refuse secrets in what a platform keeps with the job, for everybody who may look at it."""
-    found = [key for key, value in train_config.items() if redactor.data({key: value}) != {key: value}]
-    if found:
-        message = (
-            f"the configuration holds a secret below {', '.join(map(repr, found))}, and the platform would keep it"
-        )
-        yield ProfileError(message, remedy="Leave it out, and give its variable to the script with `secrets`.")
-    if redactor.argv(list(passthrough)) != list(passthrough):
-        message = "the script's arguments hold a secret, and the platform would keep it"
-        yield ProfileError(message, remedy="Leave it out, and give its variable to the script with `secrets`.")
 
 
 def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:

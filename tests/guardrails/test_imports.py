@@ -12,7 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toml", "paths", "provenance"),
     ("platforms", "git_mounts"),
     ("spec", "env", "context", "artifacts"),
-    ("exceptions", "stage", "env_reference", "place"),
+    ("exceptions", "stage", "env_reference", "place", "obstacles"),
     ("config",),
     ("env_vars",),
     ("data_mover", "rehearsal"),

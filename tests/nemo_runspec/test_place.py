@@ -71,18 +71,18 @@ def test_a_profiles_command_that_torchrun_cannot_start_is_named(tmp_path: Path) 
 
 
 def test_paths_of_what_travels_are_found_in_the_pod() -> None:
-    place = Place.pod(SCRIPT, nodes=1, repo_root=PurePosixPath("/home/me/repo"))
+    place = Place.pod(SCRIPT, nodes=1, repo_root=PurePosixPath("/work_of/me/repo"))
     config = {
-        "a": "/home/me/repo/src/x.json",
-        "b": ["/home/me/repo"],
-        "c": "/home/me/repository/x",
+        "a": "/work_of/me/repo/src/x.json",
+        "b": ["/work_of/me/repo"],
+        "c": "/work_of/me/repository/x",
         "d": 3,
         "e": "repo",
     }
     assert place.relocate(config) == {
         "a": "/nemo_run/code/src/x.json",
         "b": ["/nemo_run/code"],
-        "c": "/home/me/repository/x",
+        "c": "/work_of/me/repository/x",
         "d": 3,
         "e": "repo",
     }

@@ -11,7 +11,9 @@ WORDS = ["plain", "two words", "a'b\"c", "$HOME", "$(id)", "`id`", "back\\slash"
 
 def _printed(line: str, **env: str) -> list[str]:
     script = f"show() {{ for word; do printf '%s\\0' \"$word\"; done; }}; show {line}"
-    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, check=True, env={"PATH": "/usr/bin:/bin", **env})
+    done = subprocess.run(
+        ["/bin/bash", "-c", script], capture_output=True, check=True, env={"PATH": "/usr/bin:/bin", **env}
+    )
     return done.stdout.decode().split("\0")[:-1]
 
 

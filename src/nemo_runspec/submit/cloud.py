@@ -64,34 +64,19 @@ def execute_cloud(
         JobFailedError: It failed, was stopped, or is gone; with the training's own exit code where it told one.
     """
     tell = say or _to_stderr
-    done: Future[tuple[Submitted, Platform]] = Future()
-    stop = _Stop(done, tell)
     begin = time.monotonic()
+    stop = _Stop(tell)
     with ThreadPoolExecutor(max_workers=1) as pool, signals_passed_on(stop) as interruption:
         # In a thread: torchx takes over the signal handlers of the main thread.
-        workload, platform = _carry(pool.submit(_submit, job), done)
+        workload, platform = stop.watch(pool.submit(_submit, job)).result()
         accepted(workload, time.monotonic() - begin)
         if detach:
             return workload
         with (job.job_dir / LOG_FILE).open("ab") as log:
             show = _Output(workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
-            follower = Follower(platform, workload, show=show, say=tell)
-            stop.follow(follower)
-            ending = follower.run()
+            ending = stop.follow(Follower(platform, workload, show=show, say=tell)).run()
     _raise_for(job, workload, ending, show, interrupted=interruption.number is not None)
     return workload
-
-
-def _carry(
-    done: Future[tuple[Submitted, Platform]], accepted: Future[tuple[Submitted, Platform]]
-) -> tuple[Submitted, Platform]:
-    try:
-        result = done.result()
-    except BaseException as error:
-        accepted.set_exception(error)
-        raise
-    accepted.set_result(result)
-    return result
 
 
 def _submit(job: Job) -> tuple[Submitted, Platform]:
@@ -119,9 +104,9 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
     title = title_of(job)
     secrets = [variable for variable in job.env if variable.secret]
     executor.secrets = [variable.name for variable in secrets]
-    # Executors hold the names of secrets, and read the values when they send a job.
-    # What it would tell at length, the one who called tells in a line.
+    # What nemo-run would tell at length, the one who called tells in a line.
     quiet = {"log_level": "WARNING", "enable_goodbye_message": False, "skip_status_at_exit": True, "clean_mode": True}
+    # Executors hold the names of secrets, and read the values when they send a job.
     with process_environment(secrets), run.Experiment(title, **quiet) as experiment:
         experiment.add(run.Script(inline=files.command, entrypoint="bash"), executor=executor, name=title)
         experiment.run(detach=True)
@@ -135,22 +120,29 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
 class _Stop:
     """What a signal does: the first one stops the workload, a second one leaves it to itself."""
 
-    def __init__(self, accepted: Future[tuple[Submitted, Platform]], say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         """Begin before anything is submitted."""
-        self._accepted = accepted
         self._say = say
+        self._submission: Future[Future[tuple[Submitted, Platform]]] = Future()
         self._follower: Future[Follower] = Future()
         self._asked = False
 
-    def follow(self, follower: Follower) -> None:
+    def watch(self, submission: Future[tuple[Submitted, Platform]]) -> Future[tuple[Submitted, Platform]]:
+        """Take over the submission, whose workload is to be stopped once it exists."""
+        self._submission.set_result(submission)
+        return submission
+
+    def follow(self, follower: Follower) -> Follower:
         """Take over who is to be told to leave."""
         self._follower.set_result(follower)
+        return follower
 
     def __call__(self, number: int) -> None:
         """Answer a signal; called from a thread of its own."""
-        if self._accepted.exception() is not None:
+        submission = self._submission.result()
+        if submission.exception() is not None:
             return  # nothing was submitted
-        workload, platform = self._accepted.result()
+        workload, platform = submission.result()
         if number == signal.SIGKILL:
             self._say(f"not waiting any longer for {workload.name} to stop")
             self._follower.result().leave()

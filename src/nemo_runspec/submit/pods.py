@@ -15,8 +15,8 @@ from nemo_runspec.errors import PayloadError
 from nemo_runspec.executors.launch_script import launch_script
 from nemo_runspec.executors.request import CloudJob, Source, lepton_settings, runai_settings
 from nemo_runspec.git_mounts import clone_lines, job_file, parse
-from nemo_runspec.job import missing_image
 from nemo_runspec.job_folder import JOB_FILE, TRAIN_JSON, UNFILLED
+from nemo_runspec.obstacles import missing_image
 from nemo_runspec.place import POD_JOB_DIR
 from nemo_runspec.provenance import git_state
 from nemo_runspec.words import join

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nemo_runspec import yaml_text
+from nemo_runspec.context import RecipeConfig, parse_override
+from nemo_runspec.errors import PayloadError, ProfileError
+from nemo_runspec.executors.request import build_request
+from nemo_runspec.job import Job, compile_job
+from nemo_runspec.submit.pods import check_sources, cloud_job, effective_cloud_profile, pod_files, title_of
+from tests.nemo_runspec.recipes import write_env_file, write_recipe
+
+PROFILE = """\
+[far]
+executor = "lepton"
+nemo_run_dir = "/mnt/shared/nemo_run"
+mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
+node_group = "group"
+resource_shape = "cpu.large"
+nodes = 2
+gpus_per_node = 0
+"""
+IMAGE = 'container_image = "image:1"\n'
+READS = "run: {data: some-data, env: {}}\ntrain: {path: '${art:data,path}'}\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _job(
+    *overrides: str, table: str = IMAGE, launch: str = "torchrun", config: str = READS, argv: tuple[str, ...] = ()
+) -> Job:
+    here = Path.cwd()
+    write_env_file(here, PROFILE + table)
+    script = write_recipe(here / "repo" / "mine", launch=launch, config=config)
+    parsed = tuple(override for text in overrides if (override := parse_override(text)))
+    return compile_job(script, RecipeConfig(profile="far", overrides=parsed, argv=argv))
+
+
+def test_the_files_of_a_job_that_looks_its_artifacts_up_are_unfilled() -> None:
+    files = pod_files(_job())
+    assert sorted(files.texts) == ["job.yaml.unfilled", "train.yaml.unfilled"]
+    record = yaml_text.load(files.texts["job.yaml.unfilled"])
+    assert record["artifacts"]["root"] == "/mnt/shared/artifacts"
+    assert record["artifacts"]["inputs"] == {"data": "${art:some-data:latest,_reference}"}
+    assert files.command.splitlines()[:2] == ["set -e", "python -m nemo_runspec.stage.inputs /nemo_run"]
+    assert 'exec python -m nemo_runspec.torchrun --nnodes "$NNODES"' in files.command
+
+
+def test_a_job_without_artifacts_has_its_files_ready() -> None:
+    files = pod_files(_job(config="run: {env: {}}\ntrain: {lr: 1.0}\n"))
+    assert sorted(files.texts) == ["job.yaml", "train.yaml"]
+    assert "stage.inputs" not in files.command
+
+
+def test_how_a_job_is_started_does_not_change_what_it_is() -> None:
+    words = ("/usr/bin/nemotron", "nano3", "sft", "--run", "far")
+    plain = _job(argv=words)
+    other = replace(plain, request=replace(plain.request, argv=(*words, "--rehearse", "--json", "--committed-only")))
+    assert pod_files(plain) == pod_files(other)
+    assert yaml_text.load(pod_files(plain).texts["job.yaml.unfilled"])["provenance"]["argv"][0] == "nemotron"
+
+
+def test_two_compilations_of_a_job_send_the_same_body() -> None:
+    first, _ = build_request(cloud_job(_job()))
+    second, _ = build_request(cloud_job(_job()))
+    assert first.digest == second.digest
+    assert first.digest != build_request(cloud_job(_job("run.env.nodes=3")))[0].digest
+
+
+def test_the_script_says_what_the_profile_leaves_open() -> None:
+    job = _job(table="", launch="direct")
+    script = job.spec.script_path
+    script.write_text(
+        script.read_text(encoding="utf-8").replace(
+            '# name = "test/hello"', '# name = "test/hello"\n# image = "its:own"'
+        ),
+        encoding="utf-8",
+    )
+    job = compile_job(script, job.request)
+    profile = effective_cloud_profile(job)
+    assert (profile.container_image, profile.nodes, profile.gpus_per_node) == ("its:own", 1, 0)
+    assert cloud_job(job).image == "its:own"
+    assert title_of(job) == "test-hello"
+
+
+def test_a_job_without_an_image_is_not_built() -> None:
+    with pytest.raises(ProfileError, match="names a container image"):
+        cloud_job(_job(table=""))
+
+
+def _git(*arguments: str) -> None:
+    settings = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *settings, "-C", "repo", *arguments], check=True, capture_output=True)  # noqa: S607 - the test's own git, wherever PATH has it
+
+
+def test_what_is_not_committed_is_named_and_refused_where_that_is_asked() -> None:
+    job = _job()
+    repo = Path("repo")
+    (repo / "src" / "mine").mkdir(parents=True)
+    (repo / "src" / "mine" / "__init__.py").touch()
+    (repo / "pyproject.toml").touch()
+    _git("init", "-q")
+    _git("add", ".")
+    _git("commit", "-qm", "all")
+    assert check_sources(job) == ()
+    (repo / "src" / "mine" / "new.py").touch()
+    (repo / "output").mkdir()
+    (repo / "output" / "x.yaml").touch()
+    assert check_sources(job) == ("src/mine/new.py",), "and not what does not travel"
+    strict = replace(job, request=replace(job.request, committed_only=True))
+    with pytest.raises(PayloadError, match=r"not committed: src/mine/new\.py"):
+        check_sources(strict)
+    record = yaml_text.load(pod_files(job).texts["job.yaml.unfilled"])
+    assert record["provenance"]["git"]["dirty"] == ["src/mine/new.py"]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nemo_runspec.env import LeptonProfile, LocalProfile
+from nemo_runspec.obstacles import missing_image, obstacles, readable_secrets
+from nemo_runspec.redaction import Redactor
+from nemo_runspec.spec import parse
+from tests.nemo_runspec.recipes import write_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import pytest
+
+    from nemo_runspec.errors import ProfileError
+
+MOUNT = {"path": "/", "mount_path": "/mnt", "from": "node-nfs:x"}
+LEPTON = LeptonProfile(name="far", nemo_run_dir="/mnt/jobs", mounts=(MOUNT,), container_image="image:1")
+CANARY = "canary-0123456789"
+
+
+def _told(found: Iterable[ProfileError]) -> list[str]:
+    return [error.message for error in found]
+
+
+def test_a_good_job_meets_none(tmp_path: Path) -> None:
+    spec = parse(write_recipe(tmp_path))
+    assert _told(obstacles(spec, LEPTON, "/mnt/out", "/mnt/out/artifacts")) == []
+    assert _told(obstacles(spec, LocalProfile.default(), "/out", "/out/artifacts")) == []
+
+
+def test_a_secret_is_missing_only_where_nobody_else_delivers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = parse(write_recipe(tmp_path))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    table = replace(LEPTON, secrets={"HF_TOKEN": "the-platforms"})
+    names = replace(LEPTON, secrets=("HF_TOKEN",))
+    assert _told(obstacles(spec, table, "/mnt", "/mnt/a")) == []
+    assert "takes HF_TOKEN from your environment" in _told(obstacles(spec, names, "/mnt", "/mnt/a"))[0]
+
+
+def test_the_store_on_a_web_address_must_not_hold_its_password(tmp_path: Path) -> None:
+    spec = parse(write_recipe(tmp_path))
+    told = _told(obstacles(spec, LEPTON, "/mnt", f"https://me:{CANARY}@host/artifacts"))
+    assert "holds a secret" in told[0]
+    assert CANARY not in told[0]
+
+
+def test_pods_need_an_image(tmp_path: Path) -> None:
+    spec = parse(write_recipe(tmp_path))
+    bare = LeptonProfile(name="far", nemo_run_dir="/mnt/jobs", mounts=(MOUNT,))
+    assert _told(obstacles(spec, bare, "/mnt", "/mnt/a")) == [missing_image(spec, bare).message]
+
+
+def test_this_machine_is_one_node_with_folders(tmp_path: Path) -> None:
+    spec = parse(write_recipe(tmp_path))
+    told = _told(obstacles(spec, LocalProfile(name="here", nodes=3), "s3://bucket/out", "/a"))
+    assert "wants 3 nodes" in told[0]
+    assert "needs a folder" in told[1]
+
+
+def test_a_secret_that_the_platform_would_keep_is_found_by_value_and_by_name() -> None:
+    redactor = Redactor([CANARY])
+    config = {"fine": {"a": 1}, "deep": {"list": ["x", f"x{CANARY}y"]}, "api_key": "abcdefgh123"}
+    told = _told(readable_secrets(redactor, config, ("--ok", f"--x={CANARY}")))
+    assert "'deep', 'api_key'" in told[0]
+    assert "arguments hold a secret" in told[1]
+    assert CANARY not in "".join(told)
+    assert _told(readable_secrets(redactor, {"fine": 1}, ("--ok",))) == []
