@@ -94,9 +94,9 @@ def rehearse(
     _refuse_credentials_in_memory()
     with _folder_of_one(folder), _runner(runner) as pods:
         inventory = inventory_for(profile)
-        shutil.rmtree(folder / HOME, ignore_errors=True)
         for name in (HOME, _NO_CREDENTIALS):
-            (folder / name).mkdir(mode=0o700, exist_ok=True)
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir(mode=0o700)
         with (
             Twin(inventory, pods, folder, faults=faults, with_master=with_master) as twin,
             _nemo_run_home(folder / HOME),  # before the environment, which it asks for the usual place

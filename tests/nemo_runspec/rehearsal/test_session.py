@@ -116,6 +116,7 @@ def test_a_job_on_runai_is_one_call_with_the_dry_run_s_body(tmp_path: Path, with
     request = runai.request(workload, RunaiSettings(project_name="team", pvcs=(CLAIM,)))
     with rehearse(RUNAI, folder=tmp_path, with_master=with_master) as rehearsal:
         profile = rehearsal.profile
+        assert isinstance(profile, DGXCloudProfile)
         assert profile.client_secret == f"${{oc.env:{CLIENT_SECRET}}}"
         client = RunaiClient(
             base_url=profile.base_url,
@@ -172,9 +173,11 @@ def test_nemo_run_s_records_are_those_of_the_last_rehearsal(tmp_path: Path, monk
     with rehearse(LEPTON, folder=tmp_path, runner=NoPods()):
         assert loaded.home == str(tmp_path / "nemo_run")
         (tmp_path / "nemo_run" / "record").touch()
+        Path(os.environ["LEPTON_CACHE_DIR"], "workspace_info.yaml").touch()
     assert loaded.home == "/the/usual"
     with rehearse(LEPTON, folder=tmp_path, runner=NoPods()):
         assert list((tmp_path / "nemo_run").iterdir()) == []
+        assert list(Path(os.environ["LEPTON_CACHE_DIR"]).iterdir()) == []
 
 
 def test_nemo_run_that_is_imported_meanwhile_goes_home_afterwards(
