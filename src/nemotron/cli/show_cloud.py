@@ -13,6 +13,7 @@ from nemo_runspec.data_mover import is_transport_variable
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job_folder import WORKLOAD_FILE
 from nemo_runspec.redaction import REDACTED
+from nemo_runspec.rehearsal.report import environment_sizes
 from nemo_runspec.submit.pods import cloud_job
 
 if TYPE_CHECKING:
@@ -49,13 +50,14 @@ def submission(job: Job) -> dict[str, Any]:
 
 def facts(request: Request, plan: Plan) -> dict[str, Any]:
     """Give the numbers that a dry-run and a rehearsal have in common."""
+    largest, total = environment_sizes(request.body)
     return {
         "body_sha256": request.digest,
         "archive_sha256": plan.sha256,
         "raw_bytes": plan.raw_bytes,
         "encoded_bytes": plan.encoded_bytes,
-        "largest_value_bytes": plan.largest_value_bytes,
-        "environment_bytes": plan.environment_bytes,
+        "largest_value_bytes": largest,
+        "environment_bytes": total,
     }
 
 
@@ -86,9 +88,8 @@ def show_request(job: Job) -> None:
         f"{INDENT}source    {size(plan.raw_bytes)}, {size(plan.encoded_bytes)} as sent, sha256 {plan.sha256[:16]}"
     )
     typer.echo(f"{INDENT}largest   {', '.join(f'{path} {size(count)}' for path, count in _largest(plan.files, 3))}")
-    typer.echo(
-        f"{INDENT}values    the longest has {plan.largest_value_bytes:,} bytes, all of them {plan.environment_bytes:,}"
-    )
+    largest, total = environment_sizes(request.body)
+    typer.echo(f"{INDENT}values    the longest has {largest:,} bytes, the whole environment {total:,}")
     heading("request", f"one call, {request.kind}, sha256 {request.digest[:16]}")
     text = yaml.safe_dump(shown_body(request, job), sort_keys=False, width=LONGEST_LINE, allow_unicode=True)
     for line in text.splitlines():

@@ -1,61 +1,14 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
 from nemo_runspec.data_mover import EXIT_MARKER
-from nemo_runspec.errors import DeniedError, UnreachableError
-from nemo_runspec.platforms.workload import JobState, Request, Seen, Submitted
+from nemo_runspec.errors import DeniedError
+from nemo_runspec.platforms.workload import JobState, Seen
 from nemo_runspec.submit.follow import Follower
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-WORKLOAD = Submitted("lepton", "job", "sft-ab12cd", "sft-ab12cd")
-QUEUED, RUNNING = Seen(JobState.QUEUED, "Queueing"), Seen(JobState.RUNNING, "Running")
-FAILED, SUCCEEDED = Seen(JobState.FAILED, "Failed"), Seen(JobState.SUCCEEDED, "Completed")
-
-
-class FakePlatform:
-    """Answers with one state after the other, the last one for ever."""
-
-    def __init__(self, states: Sequence[Seen | Exception], logs: dict[str, list[str]] | None = None) -> None:
-        self.states = list(states)
-        self.logs = logs or {}
-        self.looks = 0
-        self.asked_for_pods = 0
-
-    def submit(self, request: Request, name: str) -> Submitted:
-        raise NotImplementedError
-
-    def look(self, workload: Submitted) -> Seen:
-        assert workload == WORKLOAD
-        self.looks += 1
-        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if isinstance(state, Exception):
-            raise state
-        return state
-
-    def pods(self, workload: Submitted) -> tuple[str, ...]:
-        assert workload == WORKLOAD
-        self.asked_for_pods += 1
-        if self.asked_for_pods == 1:
-            message = "not now"
-            raise UnreachableError(message)
-        return tuple(self.logs)
-
-    def log(self, workload: Submitted, pod: str) -> Iterator[str]:
-        assert workload == WORKLOAD
-        for line in self.logs[pod]:
-            if line == "denied":
-                message = "no logs for you"
-                raise DeniedError(message, status=403)
-            yield line
-
-    def cancel(self, workload: Submitted) -> None:
-        raise NotImplementedError
+from tests.nemo_runspec.submit.platforms import FAILED, QUEUED, RUNNING, SUCCEEDED, WORKLOAD, FakePlatform
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nemo_runspec.context import Mode, RecipeConfig
+from nemo_runspec.data_mover import EXIT_MARKER
+from nemo_runspec.errors import (
+    DeniedError,
+    InterruptedJobError,
+    JobFailedError,
+    NemotronError,
+    RefusedError,
+    UnreachableError,
+)
+from nemo_runspec.job import Job, compile_job
+from nemo_runspec.job_folder import LOG_FILE
+from nemo_runspec.platforms.workload import JobState, Seen
+from nemo_runspec.submit import cloud
+from nemo_runspec.submit.cloud import EXIT_CANCELLED, execute_cloud
+from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemo_runspec.submit.platforms import CANCELLED, FAILED, RUNNING, SUCCEEDED, WORKLOAD, FakePlatform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nemo_runspec.platforms.workload import Platform, Submitted
+
+PROFILE = """\
+[far]
+executor = "lepton"
+nemo_run_dir = "/mnt/shared/nemo_run"
+mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
+container_image = "image:1"
+nodes = 2
+gpus_per_node = 0
+"""
+POD = "sft-ab12cd-0-xyz"
+OTHER = "sft-ab12cd-1-uvw"
+CANARY = "canary-0123456789"
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEAM_API_KEY", CANARY)
+    monkeypatch.setattr("nemo_runspec.submit.follow.FIRST_LOOK_S", 0.001)
+    write_env_file(tmp_path, PROFILE)
+    job = compile_job(write_recipe(tmp_path / "recipe", launch="torchrun"), RecipeConfig(profile="far", mode=Mode.RUN))
+    job.job_dir.mkdir(parents=True)
+    return job
+
+
+def _accepts(monkeypatch: pytest.MonkeyPatch, platform: FakePlatform) -> None:
+    def submit(_: Job) -> tuple[Submitted, Platform]:
+        return WORKLOAD, platform
+
+    monkeypatch.setattr(cloud, "_submit", submit)
+
+
+def test_the_output_of_all_pods_is_shown_and_kept_without_secrets(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = {POD: ["one", f"token {CANARY}"], OTHER: ["two"]}
+    _accepts(monkeypatch, FakePlatform([RUNNING, RUNNING, RUNNING, SUCCEEDED], logs))
+    assert execute_cloud(job) == WORKLOAD
+    shown = capsys.readouterr()
+    assert "[0-xyz] one\n" in shown.out
+    assert "[1-uvw] two\n" in shown.out
+    assert CANARY not in shown.out + shown.err
+    assert (job.job_dir / LOG_FILE).read_text(encoding="utf-8") == shown.out
+    assert "sft-ab12cd: succeeded (Completed)" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("end", "told", "code", "message"),
+    [
+        (FAILED, 3, 3, "ended with exit code 3 in sft-ab12cd-0-xyz, whose last lines were:\n    the reason"),
+        (FAILED, 0, 1, "failed before a pod could tell why"),
+        (CANCELLED, 143, EXIT_CANCELLED, "was stopped on the platform, and not from here"),
+        (Seen(JobState.GONE), 0, 1, "is gone"),
+    ],
+)
+def test_each_end_has_its_message_and_exit_code(
+    job: Job, monkeypatch: pytest.MonkeyPatch, end: Seen, told: int, code: int, message: str
+) -> None:
+    logs = {POD: ["the reason", f"{EXIT_MARKER} {POD} exit code {told}"]}
+    _accepts(monkeypatch, FakePlatform([RUNNING, RUNNING, RUNNING, end], logs))
+    with pytest.raises(JobFailedError) as caught:
+        execute_cloud(job)
+    assert caught.value.exit_code == code
+    assert message in caught.value.message
+    assert EXIT_MARKER not in caught.value.message
+
+
+def test_a_submission_that_is_refused_is_told_as_it_is(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def submit(_: Job) -> tuple[Submitted, Platform]:
+        message = "no such node group"
+        raise RefusedError(message, status=400)
+
+    monkeypatch.setattr(cloud, "_submit", submit)
+    with pytest.raises(RefusedError, match="no such node group"):
+        execute_cloud(job)
+
+
+def test_a_detached_job_is_left_when_it_is_accepted(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = FakePlatform([RUNNING])
+    _accepts(monkeypatch, platform)
+    took: list[float] = []
+    assert execute_cloud(job, detach=True, accepted=lambda _, seconds: took.append(seconds)) == WORKLOAD
+    assert platform.looks == 0
+    assert len(took) == 1
+
+
+def test_a_credential_that_expires_for_good_ends_the_watch_and_not_the_job(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "not accepted any more"
+    platform = FakePlatform([RUNNING, DeniedError(message, status=401)])
+    _accepts(monkeypatch, platform)
+    with pytest.raises(DeniedError, match=message):
+        execute_cloud(job)
+    assert not platform.cancelled.is_set()
+
+
+def _interrupted(job: Job, platform: FakePlatform, times: int = 1) -> NemotronError:
+    """Send SIGINT to this process as soon as the job is followed; the next ones when it is being stopped."""
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(times - 1):
+            assert platform.cancelled.wait(10)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    with pytest.raises(InterruptedJobError) as caught:
+        execute_cloud(job, accepted=lambda _workload, _seconds: thread.start())
+    thread.join()
+    return caught.value
+
+
+def test_ctrl_c_stops_the_workload_and_waits_for_its_end(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = FakePlatform([RUNNING], on_cancel=[Seen(JobState.STOPPING), CANCELLED])
+    _accepts(monkeypatch, platform)
+    error = _interrupted(job, platform)
+    assert platform.cancelled.is_set()
+    assert error.exit_code == 130
+    assert "was stopped: sft-ab12cd is cancelled" in error.message
+
+
+def test_a_second_ctrl_c_does_not_wait(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = FakePlatform([RUNNING], on_cancel=[Seen(JobState.STOPPING)])
+    _accepts(monkeypatch, platform)
+    assert "may still run as sft-ab12cd" in _interrupted(job, platform, times=2).message
+
+
+def test_a_workload_that_cannot_be_stopped_is_told(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform = FakePlatform([RUNNING], on_cancel=UnreachableError("nobody answers"))
+    _accepts(monkeypatch, platform)
+    assert "may still run" in _interrupted(job, platform).message
+    assert "could not be stopped: nobody answers" in capsys.readouterr().err
