@@ -37,6 +37,7 @@ LEFT_OUT_FILES: Final = frozenset({"env.toml"})
 LEFT_OUT_FOLDERS: Final = frozenset({"__pycache__", "node_modules"})
 LEFT_OUT_FOLDER_SUFFIXES: Final = (".egg-info", ".dist-info")
 VIRTUAL_ENVIRONMENT: Final = "pyvenv.cfg"
+INSTALLED: Final = "site-packages"
 RECIPES: Final = "recipes"
 SCRIPT_FOLDER: Final = "script"
 """Where a script that belongs to no repository lies in the archive."""
@@ -144,10 +145,14 @@ def _repository(script: Path | None, repo_root: Path | str | None) -> Path | Non
             message = f"repo_root {repo_root} has no folder src"
             raise PayloadError(message, remedy="repo_root is the folder in which src lies.")
         return root
-    parents = script.parents if script else ()
-    return next(
-        (folder for folder in parents if (folder / "src").is_dir() and (folder / "pyproject.toml").is_file()), None
-    )
+    return next((folder for folder in script.parents if _holds(folder, script)), None) if script else None
+
+
+def _holds(folder: Path, script: Path) -> bool:
+    """Tell whether a folder is the repository of a script, and not of the environment that the script is installed in."""
+    between = script.relative_to(folder).parts[:-1]
+    installed = any(_unwanted(part) or part == INSTALLED for part in between)
+    return not installed and (folder / "src").is_dir() and (folder / "pyproject.toml").is_file()
 
 
 def _packages(root: Path | None, script: Path | None) -> tuple[dict[str, SourceFile], set[str]]:

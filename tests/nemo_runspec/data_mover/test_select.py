@@ -188,3 +188,15 @@ def test_an_installed_copy_is_chosen_as_the_checkout_is(
     script = installed / pods.SCRIPT.removeprefix("src/")
     assert names(script) == ACTIVE
     assert select(script).script == pods.SCRIPT
+
+
+@pytest.mark.parametrize("environment", [".venv", "venv"])
+def test_a_project_around_an_environment_is_not_the_repository_of_what_is_installed_there(
+    root: Path, tmp_path: Path, environment: str
+) -> None:
+    project = pods.write(tmp_path / "theirs", {"pyproject.toml": "", "src/theirs/secret_sauce.py": ""})
+    installed = project / environment / "lib/python3.11/site-packages"
+    shutil.copytree(root / "src/nemotron", installed / "nemotron")
+    found = names(installed / "nemotron/recipes/nano3/sft/train.py")
+    assert "src/theirs/secret_sauce.py" not in found
+    assert "src/theirs/secret_sauce.py" in names(None, project)
