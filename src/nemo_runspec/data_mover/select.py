@@ -149,7 +149,7 @@ def _repository(script: Path | None, repo_root: Path | str | None) -> Path | Non
 
 
 def _holds(folder: Path, script: Path) -> bool:
-    """Tell whether a folder is the repository of a script, and not of the environment that the script is installed in."""
+    """Tell whether a folder is a script's repository, and not only around the environment that it is installed in."""
     between = script.relative_to(folder).parts[:-1]
     installed = any(_unwanted(part) or part == INSTALLED for part in between)
     return not installed and (folder / "src").is_dir() and (folder / "pyproject.toml").is_file()
