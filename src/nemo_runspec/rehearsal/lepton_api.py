@@ -164,7 +164,8 @@ class LeptonApi:
 
     def _patch(self, call: Call, parts: Mapping[str, str]) -> Reply:
         seen = self._known(call, parts)
-        stopped = (call.json().get("spec") or {}).get("stopped")
+        spec = call.json().get("spec")
+        stopped = spec.get("stopped") if isinstance(spec, dict) else None
         if not isinstance(stopped, bool) or seen.phase.is_gone:
             raise Refusal(HTTPStatus.BAD_REQUEST, "only spec.stopped of a job that is alive can be changed")
         (self._cluster.stop if stopped else self._cluster.resume)(seen.key)

@@ -32,6 +32,9 @@ _SPEC: Final = frozenset(
         *("time_schedule", "ttl_seconds_after_finished", "user_security_context"),
     )
 )
+_PATH_BYTES: Final = 2048
+"""Half of Linux' PATH_MAX; the other half is for where this machine has the volume."""
+_PART_BYTES: Final = 255
 _GPUS: Final = re.compile(r"gpu\.(?:(?P<count>\d+)x)?(?P<type>.+)")
 
 
@@ -130,6 +133,8 @@ def _check_mounts(rows: Iterable[Table], inventory: LeptonInventory, issues: Iss
         path = issues.text(row, "path", f"{field}.path", required=True)
         if ".." in path.split("/"):
             issues.add(f"{field}.path", "must not leave the volume")
+        if len(path.encode()) > _PATH_BYTES or any(len(part.encode()) > _PART_BYTES for part in path.split("/")):
+            issues.add(f"{field}.path", "is longer than a path of a file system can be")
         volume = issues.text(row, "from", f"{field}.from", required=True)
         if volume and volume != NODE_LOCAL and volume not in inventory.volumes:
             issues.add(f"{field}.from", f"volume '{volume}' does not exist")

@@ -170,6 +170,12 @@ def test_an_ended_job_is_archived_when_its_time_is_over(client: Client) -> None:
     assert client.get("/jobs?job_query_mode=archive_only")["jobs"][0]["metadata"]["id"] == "kept"
 
 
+@pytest.mark.parametrize("body", [{}, {"spec": []}, {"spec": {"stopped": 1}}, {"spec": {"completions": 2}}])
+def test_nothing_but_whether_it_is_stopped_can_be_changed(client: Client, body: dict[str, Any]) -> None:
+    client.call("POST", "/jobs", lepton_job("fixed", "true"))
+    assert client.call("PATCH", "/jobs/fixed", body).status_code == 400
+
+
 def test_a_name_alone_gets_an_identifier(client: Client) -> None:
     body = lepton_job("", "true")
     body["metadata"] = {"name": "only-a-name"}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nemo_runspec.rehearsal.lepton_rules import job_issues, job_pods
+from tests.nemo_runspec.rehearsal.mutations import mutations
 from tests.nemo_runspec.rehearsal.plain_pods import LEPTON, lepton_job
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ({"mounts": [{"path": "/", "mount_path": "/usr", "from": "node-local"}]}, "/usr"),
         ({"mounts": [{"path": "/", "mount_path": "/m", "from": "node-nfs:other"}]}, "volume 'node-nfs:other'"),
         ({"mounts": [{"path": "/../x", "mount_path": "/m", "from": "node-local"}]}, "must not leave the volume"),
+        ({"mounts": [{"path": "/" + "x" * 256, "mount_path": "/m", "from": "node-local"}]}, "longer than a path"),
         ({"image_pull_secrets": ["other"]}, "secret 'other' does not exist"),
         ({"queue_config": {"can_preempt": True}}, "priority_class"),
         ({"reservation_config": {"reservation_id": "r"}}, "reservation 'r' does not exist"),
@@ -54,21 +56,29 @@ def test_bodies_of_other_forms_are_refused_and_break_nothing(body: dict[str, Any
     assert job_issues(body, LEPTON)
 
 
+WHOLE = lepton_job(
+    "whole",
+    "true",
+    affinity={"allowed_dedicated_node_groups": ["ng-000"], "allowed_nodes_in_node_group": ["ng-000-node-2"]},
+    envs=[{"name": "lower.case-name", "value": ""}, {"name": "S", "value_from": {"secret_name_ref": "hf"}}],
+    mounts=[{"path": "/a", "mount_path": "/mnt/a", "from": "node-nfs:shared", "mount_options": {"read_only": True}}],
+    image_pull_secrets=["registry"],
+    queue_config={"priority_class": "mid-4000", "can_preempt": True},
+    shared_memory_size=1024,
+    max_failure_retry=3,
+)
+
+
 def test_a_whole_job_is_accepted() -> None:
-    body = lepton_job(
-        "whole",
-        "true",
-        affinity={"allowed_dedicated_node_groups": ["ng-000"], "allowed_nodes_in_node_group": ["ng-000-node-2"]},
-        envs=[{"name": "lower.case-name", "value": ""}, {"name": "S", "value_from": {"secret_name_ref": "hf"}}],
-        mounts=[
-            {"path": "/a", "mount_path": "/mnt/a", "from": "node-nfs:shared", "mount_options": {"read_only": True}}
-        ],
-        image_pull_secrets=["registry"],
-        queue_config={"priority_class": "mid-4000", "can_preempt": True},
-        shared_memory_size=1024,
-        max_failure_retry=3,
-    )
-    assert job_issues(body, LEPTON) == {}
+    assert job_issues(WHOLE, LEPTON) == {}
+
+
+def test_whatever_is_accepted_becomes_pods(tmp_path: Path) -> None:
+    accepted = [body for body in mutations(WHOLE) if not job_issues(body, LEPTON)]
+    assert len(accepted) > 20
+    for body in accepted:
+        assert job_pods("whole", body["spec"], LEPTON, tmp_path / "twin")
+    assert [path.name for path in tmp_path.iterdir()] == ["twin"]
 
 
 def test_words_and_values_are_expanded_before_the_pod_sees_them(tmp_path: Path) -> None:

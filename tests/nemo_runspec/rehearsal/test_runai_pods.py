@@ -3,7 +3,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.rehearsal.runai_pods import Accepted, workload_pods
-from tests.nemo_runspec.rehearsal.plain_pods import RUNAI
+from nemo_runspec.rehearsal.runai_rules import workload_issues
+from tests.nemo_runspec.rehearsal.mutations import mutations
+from tests.nemo_runspec.rehearsal.plain_pods import RUNAI, distributed, runai_workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,3 +45,22 @@ def test_volumes_that_do_not_outlive_the_workload_are_its_own(tmp_path: Path) ->
     (pod,) = workload_pods(accepted("trainings", storage=storage), RUNAI, tmp_path)
     sources = {mount.target: mount.source.relative_to(tmp_path / "volumes").as_posix() for mount in pod.mounts}
     assert sources == {"/a": "one/w-0", "/b": "one/team"}
+
+
+def test_whatever_is_accepted_becomes_pods(tmp_path: Path) -> None:
+    body = runai_workload(
+        "whole",
+        "python3",
+        "-c 'print(1)'",
+        compute={"gpuDevicesRequest": 0, "largeShmRequest": True},
+        environmentVariables=[{"name": "A", "value": "x"}, {"name": "B", "secret": {"name": "hf", "key": "token"}}],
+        storage={"pvc": [{"path": "/mnt/team", "claimName": "team", "existingPvc": True}]},
+        **distributed(2),
+    )
+    bodies = [changed for changed in mutations(body) if not workload_issues("distributed", changed, RUNAI, frozenset())]
+    assert len(bodies) > 20
+    for changed in bodies:
+        pods = workload_pods(accepted("distributed", **changed["spec"]), RUNAI, tmp_path / "twin")
+        assert len(pods) == 2 or changed["spec"]["numWorkers"] == 1
+        assert all(pod.argv for pod in pods)
+    assert [path.name for path in tmp_path.iterdir()] == ["twin"]
