@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 INDENT = "  "
 SHOWN_FILES = 5
 KILO = 1000
+PIECE = re.compile(r"(?P<stem>\w+_)\d+")
 LONGEST_LINE = 100_000
 SAME = ", the same as the dry-run's: without --rehearse, the platform gets it"
 
@@ -68,16 +71,35 @@ def shown_body(request: Request, job: Job) -> Any:  # noqa: ANN401 - any JSON va
 
 def _shortened(value: Any, secrets: frozenset[str]) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, list | tuple):
-        return [_shortened(item, secrets) for item in value]
+        return _with_pieces_together([_shortened(item, secrets) for item in value])
     if not hasattr(value, "items"):
         return value
     name, content = value.get("name"), value.get("value")
     if isinstance(name, str) and isinstance(content, str):
         if name in secrets:
             return {**value, "value": REDACTED}
-        if is_transport_variable(name) and len(content) > len(name) + 40:
-            return {**value, "value": f"<{len(content)} characters>"}
+        if is_transport_variable(name):
+            return {**value, "value": f"<{len(content):,} characters>"}
     return {key: _shortened(item, secrets) for key, item in value.items()}
+
+
+def _with_pieces_together(items: list[Any]) -> list[Any]:
+    """Give a list of variables with the pieces of one archive as one entry."""
+    shown: list[Any] = []
+    for stem, group in groupby(items, key=_piece_of):
+        entries = list(group)
+        if stem is None or len(entries) == 1:
+            shown += entries
+        else:
+            value = f"<{len(entries)} variables of at most {entries[0]['value'].strip('<>')}>"
+            shown.append({"name": f"{stem}0 to {stem}{len(entries) - 1}", "value": value})
+    return shown
+
+
+def _piece_of(item: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    name = item.get("name") if isinstance(item, dict) else None
+    found = PIECE.fullmatch(name) if isinstance(name, str) else None
+    return found["stem"] if found and is_transport_variable(found[0]) else None
 
 
 def show_request(job: Job) -> None:
