@@ -35,6 +35,9 @@ LEFT_OUT_FILES: Final = frozenset({"env.toml"})
 """Profiles may hold a credential, and a pod has no use for them."""
 
 LEFT_OUT_FOLDERS: Final = frozenset({"__pycache__", "node_modules"})
+RESULT_FOLDERS: Final = frozenset({"output", "outputs", "wandb", "mlruns", "lightning_logs"})
+"""Folders beside a script that runs of it have filled; `output` is where this package's own go."""
+
 LEFT_OUT_FOLDER_SUFFIXES: Final = (".egg-info", ".dist-info")
 VIRTUAL_ENVIRONMENT: Final = "pyvenv.cfg"
 INSTALLED: Final = "site-packages"
@@ -87,12 +90,14 @@ class _Tree:
         name: Its path in the archive, "" for the archive's root.
         root: Links that lead out of this folder are not followed.
         deep: Whether to go into its subfolders.
+        leave: Names of its subfolders that stay here.
     """
 
     folder: Path
     name: str
     root: Path
     deep: bool = True
+    leave: frozenset[str] = frozenset()
 
 
 def select(
@@ -213,6 +218,7 @@ def _beside(script: Path, name: str, root: Path | None, left_out: set[str]) -> I
         "" if place == "." else place,
         root if name.partition("/")[0] != SCRIPT_FOLDER and root else folder,
         deep=folder != root,
+        leave=RESULT_FOLDERS,
     )
     yield from _walk(tree, left_out)
 
@@ -242,7 +248,7 @@ def _entries(folder: Path, name: str, tree: _Tree, above: tuple[Path, ...], left
         message = f"cannot read the folder {folder}: {error.strerror}"
         raise PayloadError(message) from error
     for entry in entries:
-        if _unwanted(entry.name):
+        if _unwanted(entry.name) or (folder == tree.folder and entry.name in tree.leave):
             continue
         inside = f"{name}/{entry.name}" if name else entry.name
         path = Path(entry.path)

@@ -200,3 +200,12 @@ def test_a_project_around_an_environment_is_not_the_repository_of_what_is_instal
     found = names(installed / "nemotron/recipes/nano3/sft/train.py")
     assert "src/theirs/secret_sauce.py" not in found
     assert "src/theirs/secret_sauce.py" in names(None, project)
+
+
+def test_what_runs_have_left_beside_a_script_stays_here(tmp_path: Path) -> None:
+    for name in ("mine/train.py", "mine/helper/x.py", "mine/output/jobs/log.txt", "mine/helper/output/y.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    names = [file.name for file in select(tmp_path / "mine" / "train.py").files if not file.name.startswith("src/")]
+    assert names == ["script/helper/output/y.py", "script/helper/x.py", "script/train.py"]
