@@ -1,0 +1,131 @@
+"""Runs whole nemo-run experiments against a cloud's twin, and prints what came of them as JSON on the last line.
+
+A process of its own: nemo-run and Lepton's SDK read their surroundings when they are imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nemo_runspec.env import load_env_profile
+from nemo_runspec.executors import build_executor
+from nemo_runspec.rehearsal.session import Rehearsal, rehearse
+
+if TYPE_CHECKING:
+    import nemo_run
+
+TASKS = Path(__file__).parent / "cloud_tasks"
+AWKWARD = ["two words", "it's", '"q"', "$HOME", "$(id)", "$(HOME)", "$$", "`id`", "a;b", "é→", ""]
+FAILED = 7
+SOON_S = 60
+
+
+def tasks(executor: nemo_run.Executor) -> dict[str, tuple[Any, nemo_run.Executor]]:
+    """Give tasks of every kind, each with its executor."""
+    import nemo_run as run  # noqa: PLC0415 - after the rehearsal has prepared its surroundings
+
+    sys.path.insert(0, str(TASKS))
+    report = import_module("cloud_report").report  # the name under which the pods import it
+
+    def place(nodes: int = 1, **changes: Any) -> nemo_run.Executor:  # noqa: ANN401 - fields of many types
+        clone = executor.clone()
+        for name, value in {"nodes": nodes, **changes}.items():
+            setattr(clone, name, value)
+        return clone
+
+    shipped = run.PatternPackager(include_pattern=str(TASKS / "*.py"), relative_path=str(TASKS))
+    inline = 'python cloud_report.py "$MSG" && test "$(cat /proc/1/comm)" != bash'
+    installed = "python -c 'import nemo_runspec; print(\"SOURCE\", nemo_runspec.__file__)'"
+    words = [*AWKWARD]
+    return {
+        "inline": (run.Script(inline=inline, env={"MSG": "\n".join(AWKWARD)}), place(packager=shipped)),
+        "words_": (
+            run.Script(path="cloud_report.py", entrypoint="python", args=words, env={"OWN": "words"}),
+            place(packager=shipped),
+        ),
+        "partial": (run.Partial(report, "a b", secret="MY_TOKEN"), place(packager=shipped)),  # noqa: S106 - a name only
+        "torchrun": (
+            run.Script(path="cloud_torch.py", entrypoint="python", args=["$HOME x"]),
+            place(nodes=2, packager=shipped, launcher="torchrun"),
+        ),
+        "git": (
+            run.Script(path="sub folder/in git.sh", args=["from git"]),
+            place(packager=run.GitArchivePackager(include_submodules=False)),
+        ),
+        "source": (run.Script(inline=installed), place(nodes=2)),
+        "fails": (run.Script(inline=f"echo last words; exit {FAILED}"), place()),
+    }
+
+
+def run_all(rehearsal: Rehearsal, executor: nemo_run.Executor) -> dict[str, Any]:
+    """Run the tasks in one experiment, all at once."""
+    import nemo_run as run  # noqa: PLC0415 - as above
+
+    experiment_tasks = tasks(executor)
+    with run.Experiment("contract of clouds") as experiment:
+        for name, (task, place) in experiment_tasks.items():
+            experiment.add(task, executor=place, name=name)
+        experiment.run(detach=False, tail_logs=False)
+    shown = tasks_shown(experiment._id, list(experiment_tasks).index("words_"))  # noqa: SLF001 - no other name
+    return {
+        "states": {name: task["status"].name for name, task in experiment.status(return_dict=True).items()},
+        "workloads": [seen(workload) for workload in rehearsal.twin.workloads],
+        "creates": sum(
+            request.method == "POST" and request.status in {201, 202} for request in rehearsal.twin.requests
+        ),
+        "calls": [f"{request.method} {request.path} {request.status}" for request in rehearsal.twin.requests],
+        "shown": shown,
+    }
+
+
+def tasks_shown(experiment: str, index: int) -> str:
+    """Give what nemo-run's own command shows of a task's log, in a process that knows nothing but the journal."""
+    command = [str(Path(sys.executable).with_name("nemo")), "experiment", "logs", experiment, str(index)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SOON_S)
+    return done.stdout + done.stderr
+
+
+def seen(workload: Any) -> dict[str, Any]:  # noqa: ANN401 - the twin's record
+    """Give what the twin has of a workload."""
+    pods = [{"name": pod.name, "code": pod.exit_code, "log": pod.log.read_text()} for pod in workload.pods]
+    return {"name": workload.name, "pods": pods}
+
+
+def cancel_one(executor: nemo_run.Executor) -> dict[str, Any]:
+    """Cancel a running task the way a later process does, and give its state before and afterwards."""
+    import nemo_run as run  # noqa: PLC0415 - as above
+
+    with run.Experiment("to be cancelled", skip_status_at_exit=True) as experiment:
+        experiment.add(run.Script(inline="sleep 600"), executor=executor, name="sleeper")
+        experiment.run(detach=True)
+    later = run.Experiment.from_id(experiment._id)  # noqa: SLF001 - no other name
+    for _ in range(SOON_S * 10):
+        before = later.status(return_dict=True)["sleeper"]["status"].name
+        if before == "RUNNING":
+            break
+        threading.Event().wait(0.1)
+    later.cancel("sleeper")
+    return {"before": before, "after": later.status(return_dict=True)["sleeper"]["status"].name}
+
+
+def main(profile_name: str, folder: Path, *, with_master: bool) -> None:
+    """Rehearse, and print the result."""
+    profile: Any = load_env_profile(profile_name, folder / "env.toml")
+    os.chdir(folder / "repository")
+    with rehearse(profile, folder=folder / "rehearsal", with_master=with_master) as rehearsal:
+        executor = build_executor(rehearsal.profile, {"SHARED": "1", "http_proxy": "lower case"})
+        result = run_all(rehearsal, executor)
+        result["cancelled"] = cancel_one(executor)
+        result["pods_after"] = [pod["code"] for pod in seen(rehearsal.twin.workloads[-1])["pods"]]
+    sys.stdout.write(f"\n{json.dumps(result)}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), with_master="--with-master" in sys.argv)
