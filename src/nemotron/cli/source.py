@@ -46,9 +46,7 @@ def list_command(
     """List the files that travel with a job, their size, and what is not committed."""
     profile = load_env_profile(run) if run is not None else None
     if profile is not None and not isinstance(profile, CloudProfile):
-        message = (
-            f"profile '{profile.name}' uses the executor '{profile.executor}', whose jobs read this machine's files"
-        )
+        message = f"profile '{profile.name}' uses the executor '{profile.executor}', to which no sources are sent"
         raise UsageError(message, remedy="Name a profile of Lepton or DGX Cloud.")
     executor = profile.executor if profile else DEFAULT_EXECUTOR
     repo_root = profile.repo_root if profile else None
