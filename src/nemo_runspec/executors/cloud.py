@@ -11,9 +11,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from nemo_run.config import get_nemorun_home
 from nemo_run.core.execution.base import Executor
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from nemo_runspec.executors.request import JobFiles
     from nemo_runspec.platforms.lepton import LeptonSettings
     from nemo_runspec.platforms.runai import RunaiSettings
+
+_BUILDING: Final = threading.Lock()
 
 
 @dataclass(kw_only=True)
@@ -239,7 +242,10 @@ class CloudExecutor:
         """
         if self.job_dir:
             job_files.make_private(Path(self.job_dir))
-        request, _ = build_request(self.cloud_job(command, env))
+        # nemo-run sends tasks from threads, and the plan parses Python, which CPython 3.11 cannot do in two of them:
+        # https://github.com/python/cpython/issues/106905
+        with _BUILDING:
+            request, _ = build_request(self.cloud_job(command, env))
         sender = Sender(
             connection=connection_of(self),
             journal=_journal(),

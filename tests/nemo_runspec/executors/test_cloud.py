@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,6 +253,24 @@ def test_a_packager_needs_its_repository(make: Any, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PayloadError, match="is in none"):
         make().package(GitArchivePackager(), "job")
+
+
+def test_tasks_that_are_sent_at_once_are_built_one_after_the_other(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = threading.Lock()
+
+    def building(job: CloudJob) -> Any:  # noqa: ANN401 - the plan's type is of no interest here
+        assert alone.acquire(blocking=False), "CPython 3.11 cannot parse in two threads"
+        try:
+            return request.build_request(job)
+        finally:
+            alone.release()
+
+    monkeypatch.setattr(cloud, "build_request", building)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: lepton().launch(f"job {number}", ["true"]), range(16)))
+    assert len({name for name, _ in platform.sent}) == 16
 
 
 @BOTH

@@ -68,7 +68,7 @@ def test_a_reference_to_a_variable_needs_no_variable_until_it_is_used(
 
 
 def test_the_older_names_are_taken_and_a_secret_is_not() -> None:
-    executor = DGXCloudExecutor(app_id="app", app_secret="${oc.env:S}", **PLACE)  # noqa: S106 - a reference
+    executor = DGXCloudExecutor(app_id="app", app_secret="${oc.env:S}", **PLACE)  # noqa: S106 - a reference and no secret
     assert (executor.client_id, executor.client_secret) == ("app", "${oc.env:S}")
     assert executor.clone() == executor
     with pytest.raises(ProfileError, match="client_secret holds a secret") as error:
