@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_runspec.env_vars import build_env_vars
 from nemo_runspec.executors import create_executor, get_executor_type, get_startup_commands
 from nemo_runspec.executors.local import create_local_executor
+from nemo_runspec.submit.cloud import execute_cloud
 from nemo_runspec.submit.local import execute_local
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "create_executor",
     "create_lepton_executor",
     "create_local_executor",
+    "execute_cloud",
     "execute_local",
     "get_executor_type",
     "get_startup_commands",

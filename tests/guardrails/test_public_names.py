@@ -24,8 +24,11 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "create_local_executor",
         "get_executor_type",
         "build_env_vars",
+        "create_lepton_executor",
+        "create_dgxcloud_executor",
         "get_startup_commands",
         "execute_local",
+        "execute_cloud",
     ),
     "nemo_runspec.run": (
         "patch_cloud_data_mover_skip_configs",

@@ -121,10 +121,10 @@ class Client:
         self.session.trust_env = False
         self.session.headers["Authorization"] = f"Bearer {token}"
 
-    def call(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:  # noqa: ANN401 - JSON
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:  # noqa: ANN401 - any JSON value
         return self.session.request(method, f"{self.url}{path}", json=body, timeout=DEADLINE_S, **options)
 
-    def get(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
+    def get(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - any JSON value
         reply = self.call("GET", path, **options)
         assert reply.status_code == 200, reply.text
         return reply.json()
@@ -149,7 +149,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def lepton_job(name: str, /, *command: str, nodes: int = 1, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def lepton_job(name: str, /, *command: str, nodes: int = 1, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
     """Give the body of a job."""
     return {
         "metadata": {"id": name},
@@ -164,7 +164,7 @@ def lepton_job(name: str, /, *command: str, nodes: int = 1, **spec: Any) -> dict
     }
 
 
-def runai_workload(name: str, command: str, args: str | None = None, /, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def runai_workload(name: str, command: str, args: str | None = None, /, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
     """Give the body of a workload in the first project."""
     return {
         "name": name,

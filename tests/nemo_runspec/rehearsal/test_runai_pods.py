@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def accepted(kind: str, *, with_master: bool = False, **spec: Any) -> Accepted:  # noqa: ANN401 - JSON
+def accepted(kind: str, *, with_master: bool = False, **spec: Any) -> Accepted:  # noqa: ANN401 - any JSON value
     return Accepted(
         id="some-id", name="w", kind=kind, project="one", spec={"command": "run", **spec}, with_master=with_master
     )

@@ -37,7 +37,7 @@ RUNAI = DGXCloudProfile(
     base_url="https://team.example/api/v1",
     kube_apiserver_url="https://kube.example",
     client_id="nemotron",
-    client_secret="${oc.env:RUNAI_CLIENT_SECRET}",  # noqa: S106 - a reference
+    client_secret="${oc.env:RUNAI_CLIENT_SECRET}",  # noqa: S106 - a reference and no secret
     project_name="team",
     pvc_nemo_run_dir="/mnt/nfs/nemo_run",
     pvcs=(CLAIM,),
@@ -111,7 +111,7 @@ def test_a_job_on_lepton_is_one_call_with_the_dry_run_s_body(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("with_master", [False, True])
-def test_a_job_on_runai_is_one_call_with_the_dry_run_s_body(tmp_path: Path, with_master: bool) -> None:  # noqa: FBT001
+def test_a_job_on_runai_is_one_call_with_the_dry_run_s_body(tmp_path: Path, with_master: bool) -> None:  # noqa: FBT001 - a parameter of the test
     workload = Workload(image="image", nodes=2, argv=COMMAND)
     request = runai.request(workload, RunaiSettings(project_name="team", pvcs=(CLAIM,)))
     with rehearse(RUNAI, folder=tmp_path, with_master=with_master) as rehearsal:

@@ -50,7 +50,7 @@ def _twin(monkeypatch: pytest.MonkeyPatch, digest: str, failure: JobFailedError 
         folders.append(folder)
         yield FakeRehearsal(profile, digest)
 
-    def execute(job: Job, *, accepted: Any) -> None:  # noqa: ANN401 - a callback
+    def execute(job: Job, *, accepted: Any) -> None:  # noqa: ANN401 - a callback of execute_cloud
         accepted(Submitted("lepton", "job", "x", job.spec.name), 1.5)
         if failure:
             raise failure
