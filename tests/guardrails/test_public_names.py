@@ -30,6 +30,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "execute_local",
         "execute_cloud",
     ),
+    "nemo_runspec.data_mover": ("SourcePackager", "Plan", "plan_for"),
     "nemo_runspec.run": (
         "patch_cloud_data_mover_skip_configs",
         "patch_dgxcloud_strip_source_chunks_from_exports",
