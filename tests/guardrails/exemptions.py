@@ -21,7 +21,10 @@ SPEAKS: dict[str, str] = {}
 
 # Modules of src without a test file of their own -> the test file that covers them, and why there.
 TESTED_ELSEWHERE: dict[str, tuple[str, str]] = {
-    "src/nemo_runspec/rehearsal/pod.py": "values and protocols; the tests of the sandbox and of the twins are made of them",
+    "src/nemo_runspec/rehearsal/pod.py": (
+        "tests/nemo_runspec/rehearsal/test_sandbox.py",
+        "values and protocols only, and that test runs pods made of them",
+    ),
     "src/nemo_runspec/__init__.py": (
         "tests/guardrails/test_public_names.py",
         "gives out the names of other modules, and that is what this test checks",
