@@ -88,7 +88,8 @@ class Project:
         path.write_text(SCRIPT.format(launch=launch, body=body), encoding="utf-8")
         return str(path)
 
-    def start(self, *arguments: str, program: str = "nemotron") -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: str = "nemotron", within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start a command in the project, after the words of another one that it runs within."""
         environment = {
             **os.environ,
             "HOME": str(self.folder / "home"),
@@ -97,7 +98,7 @@ class Project:
             **self.environment,
         }
         return subprocess.Popen(
-            [sys.executable, "-m", program, *arguments],
+            [*within, sys.executable, "-m", program, *arguments],
             cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -106,9 +107,9 @@ class Project:
             text=True,
         )
 
-    def run(self, *arguments: str, program: str = "nemotron") -> tuple[int, str, str]:
+    def run(self, *arguments: str, program: str = "nemotron", within: tuple[str, ...] = ()) -> tuple[int, str, str]:
         """Run a command to its end, and give its exit code, output and errors."""
-        with self.start(*arguments, program=program) as process:
+        with self.start(*arguments, program=program, within=within) as process:
             out, err = process.communicate(timeout=LONGEST_S)
         return process.returncode, out, err
 

@@ -28,6 +28,14 @@ time.sleep(300)
 """
 LEAVES_WITH_7 = "print('about to leave', flush=True)\nraise SystemExit(7)"
 WAITS = "import time\nprint('it waits', flush=True)\ntime.sleep(300)"
+FINDS_THE_OTHERS = """\
+import torch.distributed as dist, torch
+dist.init_process_group("gloo")
+number = torch.tensor([dist.get_rank() + 1.0])
+dist.all_reduce(number)
+print(number.item(), "of", dist.get_world_size(), "ranks", flush=True)
+dist.destroy_process_group()
+"""
 LOOKS_AROUND = f"""\
 import os
 secret = os.environ.pop("{SECRET_VARIABLE}")
@@ -107,6 +115,18 @@ def test_a_rehearsal_needs_no_credential(tmp_path: Path) -> None:
     project = Project.make(tmp_path / "project", {"RUNAI_CLIENT_SECRET": ""})
     code, out, err = project.run("run", project.script("print('fine')"), "--run", "dgxcloud", "--rehearse")
     assert code == 0, out + err
+
+
+# A user without any right of root's, on a machine whose only network is the loopback interface.
+NOBODY_ALONE = ("bwrap", "--unshare-user", "--uid", "1000", "--gid", "1000", "--unshare-net", "--dev-bind", "/", "/")
+
+
+@CLOUDS
+def test_a_rehearsal_needs_neither_root_nor_a_network(project: Project, cloud: str) -> None:
+    script = project.script(FINDS_THE_OTHERS, launch="torchrun")
+    code, out, err = project.run("run", script, "--run", cloud, "--rehearse", within=NOBODY_ALONE)
+    assert code == 0, out + err
+    assert "3.0 of 2 ranks" in out
 
 
 def _holding(text: bytes, files: Iterable[Path]) -> list[Path]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemo_runspec.errors import UsageError
+from nemo_runspec.artifacts import parse_reference
+from nemo_runspec.errors import EXIT_USAGE, JobFailedError, UsageError
 from nemo_runspec.executors import require_supported
+from nemo_runspec.stage.inputs import references
 from nemotron.needs import packages_needed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from nemo_runspec.job import Job
     from nemo_runspec.pipeline import Plan
 
@@ -25,6 +30,30 @@ def check_place(job: Job) -> None:
     if job.request.rehearse and not job.in_pods:
         message = f"profile '{job.profile.name}' runs jobs with the executor '{job.profile.executor}', not on a cloud"
         raise UsageError(message, remedy="A rehearsal stands in for Lepton and DGX Cloud: leave --rehearse out.")
+
+
+@contextmanager
+def makers_named(job: Job, maker: Callable[[str], str | None]) -> Iterator[None]:
+    """Say of a job that looks its artifacts up itself, and stopped before it began, which commands make them.
+
+    Raises:
+        JobFailedError: The body's own, with that remedy.
+    """
+    try:
+        yield
+    except JobFailedError as error:
+        names = sorted({name for value in job.inputs.values() for name in map(_name_of, references(value))})
+        commands = [command for name in names if (command := maker(name))]
+        if not (job.deferred and commands and error.exit_code == EXIT_USAGE):
+            raise
+        where = f" --run {job.profile.name}{' --rehearse' if job.request.rehearse else ''}"
+        made = ", ".join(f"{command}{where}" for command in commands)
+        remedy = f"What it reads is made there with: {made}. {error.remedy or ''}"
+        raise JobFailedError(error.message, exit_code=error.exit_code, remedy=remedy.strip()) from error
+
+
+def _name_of(reference: str) -> str:
+    return parse_reference(reference).name
 
 
 def check_ready(plan: Plan) -> None:

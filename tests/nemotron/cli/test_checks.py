@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.context import RecipeConfig
-from nemo_runspec.errors import DataError, ProfileError, UsageError
+from nemo_runspec.errors import DataError, JobFailedError, ProfileError, UsageError
 from nemo_runspec.job import compile_job
 from nemo_runspec.pipeline import Plan, plan
 from nemo_runspec.step import Step
-from nemotron.cli.checks import check_place, check_ready
+from nemotron.cli.checks import check_place, check_ready, makers_named
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemotron.cli.clouds import write_profiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,3 +51,22 @@ def test_only_a_cloud_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     job = compile_job(write_recipe(tmp_path / "one"), RecipeConfig(profile="here", rehearse=True))
     with pytest.raises(UsageError, match="'here' runs jobs with the executor 'local'"):
         check_place(job)
+
+
+@pytest.mark.parametrize(("code", "named"), [(2, True), (1, False)])
+def test_a_job_that_lacks_an_artifact_names_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, *, named: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_profiles(tmp_path)
+    config = "run: {env: {}, data: corpus}\npath: '${art:data,path}'\n"
+    job = compile_job(write_recipe(tmp_path / "one", config=config), RecipeConfig(profile="runai", rehearse=True))
+    failure = JobFailedError("it failed", exit_code=code, remedy="Look there.")
+    with (
+        pytest.raises(JobFailedError) as caught,
+        makers_named(job, {"corpus": "nemotron nano3 data prep sft -c tiny"}.get),
+    ):
+        raise failure
+    made = "made there with: nemotron nano3 data prep sft -c tiny --run runai --rehearse. Look there."
+    assert caught.value.exit_code == code
+    assert (made in str(caught.value)) is named

@@ -10,7 +10,7 @@ from nemo_runspec.errors import ArtifactNotFoundError
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.submit.local import execute_local
 from nemotron.cli import show
-from nemotron.cli.checks import check_place
+from nemotron.cli.checks import check_place, makers_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,8 @@ def run_script(request: RecipeConfig, script: Path, *, maker: Callable[[str], st
     for reference, error in job.missing.items():
         command = maker(parse_reference(reference).name)
         raise ArtifactNotFoundError(error.message, remedy=f"Make it with: {command}" if command else error.remedy)
-    submit(job)
+    with makers_named(job, maker):
+        submit(job)
 
 
 def submit(job: Job) -> None:
