@@ -38,9 +38,14 @@ def obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: st
         yield ProfileError(message, remedy=remedy)
     if isinstance(profile, CloudProfile) and profile.container_image is None and spec.image is None:
         yield missing_image(spec, profile)
+    nodes = profile.nodes or spec.resources.nodes
+    if spec.run.launch == "ray" and isinstance(profile, CloudProfile) and nodes > 1:
+        message = (
+            f"{spec.script_path.name} runs on Ray, and a Ray cluster of {nodes} nodes is not started on a cloud yet"
+        )
+        yield ProfileError(message, remedy="Set run.env.nodes=1: on one node, Ray is started by the script itself.")
     if profile.executor != "local":
         return
-    nodes = profile.nodes or spec.resources.nodes
     if nodes > 1:
         message = f"the job wants {nodes} nodes, and the local executor is this one machine"
         remedy = "Choose a cluster's profile with --run, a smaller configuration with -c, or set run.env.nodes=1."

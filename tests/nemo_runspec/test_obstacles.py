@@ -71,3 +71,10 @@ def test_a_secret_that_the_platform_would_keep_is_found_by_value_and_by_name() -
     assert "arguments hold a secret" in told[1]
     assert CANARY not in "".join(told)
     assert _told(readable_secrets(redactor, {"fine": 1}, ("--ok",))) == []
+
+
+def test_ray_is_not_spread_over_the_nodes_of_a_cloud(tmp_path: Path) -> None:
+    spec = parse(write_recipe(tmp_path, launch="ray"))
+    assert _told(obstacles(spec, LEPTON, "/mnt", "/mnt/a")) == []
+    told = _told(obstacles(spec, replace(LEPTON, nodes=2), "/mnt", "/mnt/a"))
+    assert "a Ray cluster of 2 nodes is not started on a cloud yet" in told[0]

@@ -28,9 +28,9 @@ from nemo_runspec.env_vars import is_secret_variable
 from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors import job_files
 from nemo_runspec.executors.connection import connect, connection_of
+from nemo_runspec.executors.follow import log_lines
 from nemo_runspec.executors.journal import Entry, Journal, name_in
 from nemo_runspec.executors.launch_script import launch_script
-from nemo_runspec.executors.pod_logs import follow
 from nemo_runspec.executors.request import CloudJob, Source, build_request
 from nemo_runspec.executors.submission import Sender, send
 from nemo_runspec.platforms.workload import JobState
@@ -290,7 +290,7 @@ class CloudExecutor:
             job_id: As for `status`.
         """
         entry = _entry(job_id)
-        return follow(connect(entry.platform, entry.connection), entry.submitted)
+        return log_lines(connect(entry.platform, entry.connection), entry.submitted)
 
     @classmethod
     def logs(cls, app_id: str, fallback_path: str | None = None) -> None:  # noqa: ARG003 - nemo-run's signature
@@ -301,7 +301,7 @@ class CloudExecutor:
             fallback_path: nemo-run's; not needed.
         """
         entry = _journal().read(name_in(app_id))
-        for line in follow(connect(entry.platform, entry.connection), entry.submitted):
+        for line in log_lines(connect(entry.platform, entry.connection), entry.submitted):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 

@@ -17,8 +17,8 @@ from torchx.specs import AppDryRunInfo, AppState, ReplicaStatus, Role, RoleStatu
 from nemo_runspec.executors import dgxcloud, lepton
 from nemo_runspec.executors.command import command_text
 from nemo_runspec.executors.connection import connect
+from nemo_runspec.executors.follow import log_lines
 from nemo_runspec.executors.journal import Entry, Journal, name_in
-from nemo_runspec.executors.pod_logs import follow
 from nemo_runspec.platforms.workload import JobState
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
     def log_iter(self, app_id: str, *_: object, **__: object) -> Iterable[str]:
         """Give the lines of all of a job's pods until it has ended."""
         entry = self._journal().read(name_in(app_id))
-        return (f"{line}\n" for line in follow(_platform(entry), entry.submitted))
+        return (f"{line}\n" for line in log_lines(_platform(entry), entry.submitted))
 
     def list(self) -> list[ListAppResponse]:
         """Give the jobs of this platform that were sent from here, with what is known of them without asking."""

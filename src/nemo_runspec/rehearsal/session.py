@@ -92,6 +92,7 @@ def rehearse(
         message = f"--with-master is about run:ai, and profile '{profile.name}' is for {profile.executor}"
         raise UsageError(message, remedy="Leave --with-master out.")
     _refuse_credentials_in_memory()
+    folder = folder.absolute()
     with _folder_of_one(folder), _runner(runner) as pods:
         inventory = inventory_for(profile)
         for name in (HOME, _NO_CREDENTIALS):

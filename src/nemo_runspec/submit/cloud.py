@@ -16,9 +16,9 @@ from nemo_runspec.data_mover import exit_code_of
 from nemo_runspec.env_vars import process_environment
 from nemo_runspec.errors import InterruptedJobError, JobFailedError, PlatformError
 from nemo_runspec.executors import build_executor
+from nemo_runspec.executors.follow import Ending, Follower, short_name
 from nemo_runspec.job_folder import LOG_FILE, WORKLOAD_FILE
 from nemo_runspec.platforms.workload import JobState
-from nemo_runspec.submit.follow import Ending, Follower
 from nemo_runspec.submit.pods import effective_cloud_profile, pod_files, title_of
 from nemo_runspec.submit.prepare import write_job
 from nemo_runspec.submit.signals import signals_passed_on
@@ -81,6 +81,7 @@ def execute_cloud(
 
 def _submit(job: Job) -> tuple[Submitted, Platform]:
     import nemo_run as run  # noqa: PLC0415 - takes seconds to import
+    from nemo_run.run.experiment import DummyConsole  # noqa: PLC0415 - as above
 
     from nemo_runspec.data_mover import SourcePackager  # noqa: PLC0415 - needs nemo-run
     from nemo_runspec.executors.connection import connect  # noqa: PLC0415 - beside nemo-run's own import
@@ -104,10 +105,13 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
     title = title_of(job)
     secrets = [variable for variable in job.env if variable.secret]
     executor.secrets = [variable.name for variable in secrets]
-    # What nemo-run would tell at length, the one who called tells in a line.
-    quiet = {"log_level": "WARNING", "enable_goodbye_message": False, "skip_status_at_exit": True, "clean_mode": True}
+    # What nemo-run would tell at length, the one who called tells in a line. Not its clean_mode: that is kept with the
+    # experiment, and `nemo experiment status` would say nothing either.
+    quiet = {"log_level": "WARNING", "enable_goodbye_message": False, "skip_status_at_exit": True}
     # Executors hold the names of secrets, and read the values when they send a job.
-    with process_environment(secrets), run.Experiment(title, **quiet) as experiment:
+    experiment = run.Experiment(title, **quiet)
+    experiment.console = DummyConsole()
+    with process_environment(secrets), experiment:
         experiment.add(run.Script(inline=files.command, entrypoint="bash"), executor=executor, name=title)
         experiment.run(detach=True)
         handle = experiment.jobs[0].handle
@@ -171,15 +175,11 @@ class _Output:
         """Show a line of a pod; calls do not overlap."""
         clean = self._redact(line)
         self._last.setdefault(pod, deque(maxlen=LAST_LINES)).append(clean)
-        text = f"[{self.short(pod)}] {clean}\n" if self._several else f"{clean}\n"
+        text = f"[{short_name(pod, self._workload.name)}] {clean}\n" if self._several else f"{clean}\n"
         self._log.write(text.encode(errors="backslashreplace"))
         self._log.flush()
         sys.stdout.write(text)
         sys.stdout.flush()
-
-    def short(self, pod: str) -> str:
-        """Give a pod's name without the workload's."""
-        return pod.removeprefix(self._workload.name).strip("-") or pod
 
     def last_lines(self, pod: str) -> str:
         """Give the end of a pod's output."""

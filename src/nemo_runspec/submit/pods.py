@@ -14,7 +14,7 @@ from nemo_runspec.env import LeptonProfile, Origin
 from nemo_runspec.errors import PayloadError
 from nemo_runspec.executors.launch_script import launch_script
 from nemo_runspec.executors.request import CloudJob, Source, lepton_settings, runai_settings
-from nemo_runspec.git_mounts import clone_lines, job_file, parse
+from nemo_runspec.git_mounts import clone_lines, job_file, parse, pin
 from nemo_runspec.job_folder import JOB_FILE, TRAIN_JSON, UNFILLED
 from nemo_runspec.obstacles import missing_image
 from nemo_runspec.place import POD_JOB_DIR
@@ -95,20 +95,24 @@ def effective_cloud_profile(job: Job) -> CloudProfile:
     return profile.with_overrides(changed, Origin("the script")) if changed else profile
 
 
-def cloud_job(job: Job) -> CloudJob:
+def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
     """Give a job as it is sent; what nemo-run makes of the same job on its way there is equal to it.
 
-    Repositories to mount stand at the refs as written: a submission pins them to commits first.
+    Args:
+        job: A cloud's job.
+        pinned: Whether to ask the repositories to mount for the commits that their refs are, as a submission does.
+            Otherwise nothing is asked, and they stand at the refs as written.
 
     Raises:
         ProfileError: There is no container image.
+        ConfigError: A repository cannot be asked.
     """
     profile = effective_cloud_profile(job)
     if profile.container_image is None:
         raise missing_image(job.spec, profile)
     files = pod_files(job)
     script = f"scripts/{title_of(job)}.sh"
-    mounts = [parse(mount) for mount in profile.git_mounts]
+    mounts = [pin(parse(mount)) if pinned else parse(mount) for mount in profile.git_mounts]
     home = profile.job_root
     clone = dict([job_file()]) if mounts else {}
     sent = {script: ((_SHEBANG + files.command).encode(), True)}

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 INDENT = "  "
 SHOWN_FILES = 5
 KILO = 1000
+VARIABLES = ("envs", "environmentVariables")
+"""Where the two platforms have the variables of a request."""
+
 PIECE = re.compile(r"(?P<stem>\w+_)\d+")
 LONGEST_LINE = 100_000
 SAME = ", the same as the dry-run's: without --rehearse, the platform gets it"
@@ -66,7 +69,19 @@ def facts(request: Request, plan: Plan) -> dict[str, Any]:
 
 def shown_body(request: Request, job: Job) -> Any:  # noqa: ANN401 - any JSON value
     """Give a request's body without secrets, and with the archives' pieces as their sizes."""
-    return job.redactor.data(_shortened(request.body, request.secret_variables))
+    shown = _shortened(request.body, request.secret_variables)
+    spec = shown["spec"]
+    # The names of a platform's own secrets stand among the variables, and are no secrets: only values are looked at.
+    variables = {key: _cleaned(spec[key], job) for key in VARIABLES if key in spec}
+    return {**job.redactor.data(shown), "spec": {**job.redactor.data(spec), **variables}}
+
+
+def _cleaned(value: Any, job: Job) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {key: _cleaned(item, job) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(item, job) for item in value]
+    return job.redactor.text(value) if isinstance(value, str) else value
 
 
 def _shortened(value: Any, secrets: frozenset[str]) -> Any:  # noqa: ANN401 - any JSON value

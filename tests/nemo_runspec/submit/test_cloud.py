@@ -39,8 +39,8 @@ container_image = "image:1"
 nodes = 2
 gpus_per_node = 0
 """
-POD = "sft-ab12cd-0-xyz"
-OTHER = "sft-ab12cd-1-uvw"
+POD = "sft-ab12cd-0-xyz12"
+OTHER = "sft-ab12cd-1-uvw12"
 CANARY = "canary-0123456789"
 
 
@@ -48,7 +48,7 @@ CANARY = "canary-0123456789"
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEAM_API_KEY", CANARY)
-    monkeypatch.setattr("nemo_runspec.submit.follow.FIRST_LOOK_S", 0.001)
+    monkeypatch.setattr("nemo_runspec.executors.follow.FIRST_LOOK_S", 0.001)
     write_env_file(tmp_path, PROFILE)
     job = compile_job(write_recipe(tmp_path / "recipe", launch="torchrun"), RecipeConfig(profile="far", mode=Mode.RUN))
     job.job_dir.mkdir(parents=True)
@@ -69,8 +69,8 @@ def test_the_output_of_all_pods_is_shown_and_kept_without_secrets(
     _accepts(monkeypatch, FakePlatform([RUNNING, RUNNING, RUNNING, SUCCEEDED], logs))
     assert execute_cloud(job) == WORKLOAD
     shown = capsys.readouterr()
-    assert "[0-xyz] one\n" in shown.out
-    assert "[1-uvw] two\n" in shown.out
+    assert "[0] one\n" in shown.out
+    assert "[1] two\n" in shown.out
     assert CANARY not in shown.out + shown.err
     assert (job.job_dir / LOG_FILE).read_text(encoding="utf-8") == shown.out
     assert "sft-ab12cd: succeeded (Completed)" in shown.err
@@ -79,7 +79,7 @@ def test_the_output_of_all_pods_is_shown_and_kept_without_secrets(
 @pytest.mark.parametrize(
     ("end", "told", "code", "message"),
     [
-        (FAILED, 3, 3, "ended with exit code 3 in sft-ab12cd-0-xyz, whose last lines were:\n    the reason"),
+        (FAILED, 3, 3, "ended with exit code 3 in sft-ab12cd-0-xyz12, whose last lines were:\n    the reason"),
         (FAILED, 0, 1, "failed before a pod could tell why"),
         (CANCELLED, 143, EXIT_CANCELLED, "was stopped on the platform, and not from here"),
         (Seen(JobState.GONE), 0, 1, "is gone"),

@@ -41,15 +41,21 @@ executor = "local"
 CONFIG = "run: {env: {}}\ntrain: {lr: 1.0}\n"
 
 
-def write_profiles(folder: Path) -> None:
+def write_profiles(folder: Path, text: str = PROFILES) -> None:
     """Write an env.toml with a profile of each cloud, and one of this machine."""
-    write_env_file(folder, PROFILES)
+    write_env_file(folder, text)
 
 
 def cloud_job(
-    folder: Path, *, profile: str = "far", mode: Mode = Mode.RUN, rehearse: bool = False, as_json: bool = False
+    folder: Path,
+    *,
+    profile: str = "far",
+    mode: Mode = Mode.RUN,
+    rehearse: bool = False,
+    as_json: bool = False,
+    text: str = PROFILES,
 ) -> Job:
     """Build a job in a folder that is the working directory."""
-    write_profiles(folder)
+    write_profiles(folder, text)
     script = write_recipe(folder / "recipe", launch="torchrun", config=CONFIG)
     return compile_job(script, RecipeConfig(profile=profile, mode=mode, rehearse=rehearse, as_json=as_json))

@@ -11,7 +11,7 @@ from nemo_runspec.job_folder import WORKLOAD_FILE
 from nemo_runspec.rehearsal.report import Evidence
 from nemo_runspec.submit.pods import cloud_job as as_sent
 from nemotron.cli import show_cloud
-from tests.nemotron.cli.clouds import cloud_job
+from tests.nemotron.cli.clouds import cloud_job, write_profiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +50,16 @@ def test_a_request_is_shown_without_secrets_and_without_the_archives(
     if profile == "far":
         assert "value: '***'" in out
         assert "NEMO_RUNSPEC_SRC_0 to NEMO_RUNSPEC_SRC_" in out
+
+
+def test_the_name_of_a_platforms_secret_is_shown_and_a_value_from_here_is_not(tmp_path: Path) -> None:
+    write_profiles(tmp_path)
+    text = (tmp_path / "env.toml").read_text(encoding="utf-8")
+    table = 'secrets = { TEAM_API_KEY = "team-key" }\nenv_vars = { MY_TOKEN = "canary-abcdefgh" }'
+    job = cloud_job(tmp_path, text=text.replace('secrets = ["TEAM_API_KEY"]', table))
+    shown = json.dumps(show_cloud.submission(job)["request"])
+    assert '"secret_name_ref": "team-key"' in shown
+    assert "canary-abcdefgh" not in shown
 
 
 def test_a_submission_as_data_has_what_is_known_before_sending(tmp_path: Path) -> None:

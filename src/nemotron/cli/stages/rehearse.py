@@ -30,7 +30,7 @@ def rehearse_job(job: Job) -> None:
     from nemo_runspec.rehearsal.session import rehearse  # noqa: PLC0415 - only a rehearsal needs a twin
 
     folder = absolute(f"{REHEARSALS}/{job.profile.name}", error=ProfileError)
-    request, plan = build_request(cloud_job(job))
+    request, plan = build_request(cloud_job(job, pinned=True))
     failure: JobFailedError | None = None
     seconds: list[float] = []
     profile = cast("DGXCloudProfile", job.profile)  # or Lepton's: what comes back is of the same kind

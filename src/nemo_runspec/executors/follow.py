@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.data_mover import exit_code_of
 from nemo_runspec.errors import PlatformError
 from nemo_runspec.platforms.workload import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nemo_runspec.platforms.workload import Platform, Seen, Submitted
 
@@ -23,9 +25,12 @@ SLOWEST_LOOK_S = 5.0
 """How often a platform is asked about a job that just goes on."""
 
 LAST_LINES_S = 15.0
-"""How long the output of an ended job may take to arrive."""
+"""How long the output of an ended job may be silent before nothing more of it is expected."""
 
-_WITH_PODS = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING, JobState.SUCCEEDED, JobState.FAILED})
+_JOIN_S = 0.5
+_LEPTON_REPLICA: Final = re.compile(r"(?P<index>\d+)-[a-z0-9]{5}")
+
+_WITHOUT_PODS = frozenset({JobState.QUEUED, JobState.UNKNOWN, JobState.UNREACHABLE, JobState.GONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Follower:
         self._showing = threading.Lock()
         self._wake = threading.Event()
         self._left = threading.Event()
+        self._last_line = 0.0
 
     def leave(self) -> None:
         """Make `run` return at the next look, whatever the workload does; may be called from another thread."""
@@ -99,7 +105,7 @@ class Follower:
                 self._tell(seen)
                 wait_s = FIRST_LOOK_S
             last = seen
-            if seen.state in _WITH_PODS:
+            if seen.state not in _WITHOUT_PODS:
                 self._read_new_pods()
             if seen.state.is_final or self._left.is_set():
                 break
@@ -107,11 +113,15 @@ class Follower:
                 wait_s = FIRST_LOOK_S
             self._wake.clear()
             wait_s = min(wait_s * 1.5, SLOWEST_LOOK_S)
-        deadline = self._clock() + (0 if self._left.is_set() else LAST_LINES_S)
-        for reader in self._readers.values():
-            reader.join(max(0.0, deadline - self._clock()))
+        self._await_last_lines()
         with self._showing:
             return Ending(last.state, dict(self._exit_codes))
+
+    def _await_last_lines(self) -> None:
+        self._last_line = self._clock()
+        for reader in self._readers.values():
+            while reader.is_alive() and not self._left.is_set() and self._clock() - self._last_line < LAST_LINES_S:
+                reader.join(_JOIN_S)
 
     def _tell(self, seen: Seen) -> None:
         if seen.state is JobState.UNREACHABLE:
@@ -137,7 +147,7 @@ class Follower:
                 self._take(pod, line)
         except PlatformError as error:
             with self._showing:
-                self._say(f"the output of {pod} cannot be read: {error.message}")
+                self._show(pod, f"its log cannot be read: {error.message}")
         finally:
             self._wake.set()
 
@@ -147,3 +157,49 @@ class Follower:
             if told is not None:
                 self._exit_codes[pod] = told[1]
             self._show(pod, line)
+            self._last_line = self._clock()
+
+
+def log_lines(platform: Platform, workload: Submitted) -> Iterator[str]:
+    """Yield the lines of all pods as they come, each with its pod's short name, until the workload has ended.
+
+    Raises:
+        PlatformError: The platform does not let us ask.
+    """
+    lines: SimpleQueue[str | None] = SimpleQueue()
+    failures: list[PlatformError] = []
+
+    def show(pod: str, line: str) -> None:
+        lines.put(f"[{short_name(pod, workload.name)}] {line}")
+
+    follower = Follower(platform, workload, show=show, say=lambda _: None)
+
+    def run() -> None:
+        try:
+            follower.run()
+        except PlatformError as error:
+            failures.append(error)
+        finally:
+            lines.put(None)
+
+    # A daemon: a log that never ends must not keep a client from ending.
+    threading.Thread(target=run, daemon=True, name=f"follow {workload.name}").start()
+    try:
+        while (line := lines.get()) is not None:
+            yield line
+    finally:
+        follower.leave()
+    for failure in failures:
+        raise failure
+
+
+def short_name(pod: str, workload: str) -> str:
+    """Give what tells a pod from the others of its workload: `worker-0`, or `0` on Lepton.
+
+    Args:
+        pod: The pod's name.
+        workload: The workload's name, with which it begins.
+    """
+    rest = pod.removeprefix(f"{workload}-")
+    replica = _LEPTON_REPLICA.fullmatch(rest)
+    return replica["index"] if replica else rest
