@@ -3,7 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from nemo_runspec import errors
-from nemo_runspec.errors import InterruptedJobError, JobFailedError, Location, NemotronError, UsageError, guess, nearest
+from nemo_runspec.errors import (
+    InterruptedJobError,
+    JobFailedError,
+    Location,
+    NemotronError,
+    UnreachableError,
+    UsageError,
+    guess,
+    nearest,
+)
 
 
 def test_an_error_tells_where_what_and_what_next() -> None:
@@ -16,7 +25,8 @@ def test_an_error_tells_where_what_and_what_next() -> None:
 def test_every_expected_error_is_a_usage_error_unless_a_job_failed() -> None:
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, NemotronError)]
     assert len(classes) >= 10
-    assert {kind.exit_code for kind in classes} == {2}
+    assert {kind.exit_code for kind in classes} == {2, 1}
+    assert [kind for kind in classes if kind.exit_code == 1] == [UnreachableError], "it is nobody's mistake"
     assert JobFailedError("x", exit_code=3).exit_code == 3
     assert InterruptedJobError("x").exit_code == 130
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.data_mover import exit_code_of
-from nemo_runspec.errors import PlatformError
+from nemo_runspec.errors import SIGNAL_BASE, DeniedError, PlatformError
 from nemo_runspec.platforms.workload import JobState
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ LAST_LINES_S = 15.0
 """How long the output of an ended job may be silent before nothing more of it is expected."""
 
 _JOIN_S = 0.5
+
+# Exit codes of pods that were ended, the likeliest to be nobody's fault last: SIGKILL may be for memory.
+_ENDED_BY_OTHERS = {SIGNAL_BASE + signal.SIGKILL: 1, SIGNAL_BASE + signal.SIGINT: 2, SIGNAL_BASE + signal.SIGTERM: 3}
 _LEPTON_REPLICA: Final = re.compile(r"(?P<index>\d+)-[a-z0-9]{5}")
 
 _WITHOUT_PODS = frozenset({JobState.QUEUED, JobState.UNKNOWN, JobState.UNREACHABLE, JobState.GONE})
@@ -47,8 +51,13 @@ class Ending:
 
     @property
     def failure(self) -> tuple[str, int] | None:
-        """Give the first pod that failed by itself, and its exit code; the others are then often ended by a signal."""
-        return next(((pod, code) for pod, code in self.exit_codes.items() if code), None)
+        """Give the pod that failed by itself, and its exit code.
+
+        When one pod fails, the platform ends the others with a signal, and logs arrive in any order: a pod that a
+        signal has ended counts only where no other one has failed.
+        """
+        failed = [(pod, code) for pod, code in self.exit_codes.items() if code]
+        return min(failed, key=lambda item: _ENDED_BY_OTHERS.get(item[1], 0), default=None)
 
 
 class Follower:
@@ -83,6 +92,7 @@ class Follower:
         self._wake = threading.Event()
         self._left = threading.Event()
         self._last_line = 0.0
+        self._unlisted = False
 
     def leave(self) -> None:
         """Make `run` return at the next look, whatever the workload does; may be called from another thread."""
@@ -106,7 +116,7 @@ class Follower:
                 wait_s = FIRST_LOOK_S
             last = seen
             if seen.state not in _WITHOUT_PODS:
-                self._read_new_pods()
+                self._read_new_pods(last=seen.state.is_final)
             if seen.state.is_final or self._left.is_set():
                 break
             if self._wake.wait(wait_s):
@@ -119,9 +129,14 @@ class Follower:
 
     def _await_last_lines(self) -> None:
         self._last_line = self._clock()
-        for reader in self._readers.values():
+        for pod, reader in self._readers.items():
             while reader.is_alive() and not self._left.is_set() and self._clock() - self._last_line < LAST_LINES_S:
                 reader.join(_JOIN_S)
+            if reader.is_alive() and not self._left.is_set():
+                with self._showing:
+                    self._show(
+                        pod, f"its log does not end, and has been silent for {LAST_LINES_S:.0f} s: lines may lack"
+                    )
 
     def _tell(self, seen: Seen) -> None:
         if seen.state is JobState.UNREACHABLE:
@@ -130,10 +145,14 @@ class Follower:
             word = f" ({seen.word})" if seen.word and seen.word.lower() != seen.state.value else ""
             self._say(f"{self._workload.name}: {seen.state.value}{word}")
 
-    def _read_new_pods(self) -> None:
+    def _read_new_pods(self, *, last: bool) -> None:
         try:
             pods = self._platform.pods(self._workload)
-        except PlatformError:
+        except PlatformError as error:
+            hopeless = isinstance(error, DeniedError) or last
+            if hopeless and not self._readers and not self._unlisted:
+                self._unlisted = True
+                self._say(f"{self._workload.name}: its pods cannot be listed, so no output is shown: {error.message}")
             return  # asked again at the next look
         for pod in pods:
             if pod not in self._readers:

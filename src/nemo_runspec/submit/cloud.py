@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from nemo_runspec.config.save import write_private
 from nemo_runspec.data_mover import exit_code_of
 from nemo_runspec.env_vars import process_environment
-from nemo_runspec.errors import InterruptedJobError, JobFailedError, PlatformError
+from nemo_runspec.errors import DeniedError, InterruptedJobError, JobFailedError, PlatformError, UnreachableError
 from nemo_runspec.executors import build_executor
 from nemo_runspec.executors.follow import Ending, Follower, short_name
 from nemo_runspec.job_folder import LOG_FILE, WORKLOAD_FILE
@@ -74,9 +74,18 @@ def execute_cloud(
             return workload
         with (job.job_dir / LOG_FILE).open("ab") as log:
             show = _Output(workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
-            ending = stop.follow(Follower(platform, workload, show=show, say=tell)).run()
+            ending = _watch(stop.follow(Follower(platform, workload, show=show, say=tell)), workload)
     _raise_for(job, workload, ending, show, interrupted=interruption.number is not None)
     return workload
+
+
+def _watch(follower: Follower, workload: Submitted) -> Ending:
+    try:
+        return follower.run()
+    except DeniedError as error:
+        message = f"{workload.name} may still run, and is not watched any longer: {error.message}"
+        remedy = f"{error.remedy or ''} Then look at it with `nemo experiment`, or on the platform.".strip()
+        raise UnreachableError(message, status=error.status, remedy=remedy) from error
 
 
 def _submit(job: Job) -> tuple[Submitted, Platform]:
@@ -202,7 +211,7 @@ def _raise_for(job: Job, workload: Submitted, ending: Ending, output: _Output, *
         message = f"{name} ended with exit code {code} in {pod}, whose last lines were:\n{output.last_lines(pod)}"
         raise JobFailedError(message, exit_code=code, remedy=where)
     reasons = {
-        JobState.FAILED: (EXIT_LOST, f"{name} failed before a pod could tell why"),
+        JobState.FAILED: (EXIT_LOST, f"{name} failed, and no pod has told an exit code"),
         JobState.CANCELLED: (EXIT_CANCELLED, f"{name} was stopped on the platform, and not from here"),
         JobState.GONE: (EXIT_LOST, f"{name} is gone: {workload.id} was deleted, and how it ended is not known"),
     }

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 # What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
 _MODE_FLAGS = frozenset({"--dry-run", "-d", "--json", "--rehearse", "--with-master", "--committed-only"})
 
+INSTALLED = Path(__file__).parents[2]
+"""Where this library's packages are; of a checkout that is in a repository too."""
+
 # What nemo-run puts before an inline script.
 _SHEBANG = "#!/usr/bin/bash\n"
 
@@ -140,19 +143,25 @@ def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
 
 
 def changed_sources(job: Job) -> tuple[str, ...]:
-    """Give the files that travel with a job and differ from the last commit."""
+    """Give the files that travel with a job and differ from the last commit of the repository that they are in."""
     chosen = select(job.spec.script_path, job.profile.repo_root, job.profile.exclude)
-    return modified_files(chosen.root, chosen.files) if chosen.root is not None else ()
+    folders = {chosen.root or job.spec.script_path.parent, INSTALLED}
+    return tuple(sorted({path for folder in folders for path in modified_files(folder, chosen.files)}))
 
 
 def check_sources(job: Job) -> tuple[str, ...]:
     """Give the files that travel with a job and differ from the last commit.
 
     Raises:
-        PayloadError: There are some, and the command line wants only what is committed.
+        PayloadError: There are some, or nobody knows, and the command line wants only what is committed.
     """
     changed = changed_sources(job)
-    if changed and job.request.committed_only:
+    if not job.request.committed_only:
+        return changed
+    if changed:
         message = f"--committed-only, and what travels is not committed: {', '.join(changed)}"
         raise PayloadError(message, remedy="Commit it, leave it out with the profile's `exclude`, or drop the option.")
+    if git_state(job.spec.script_path.parent) is None:
+        message = f"--committed-only, and {job.spec.script_path} is in no repository with a commit"
+        raise PayloadError(message, remedy="Put it into one, or drop the option.")
     return changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -51,6 +52,9 @@ def main() -> None:
     try:
         app()
     except NemotronError as error:
+        if error.exit_code == EXIT_INTERRUPTED:
+            # One more Ctrl-C must not break into what is told, or into Python's own end.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         _tell(error.title, str(error))
         sys.exit(error.exit_code)
     except OSError as error:

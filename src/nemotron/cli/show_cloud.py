@@ -14,9 +14,12 @@ import yaml
 from nemo_runspec.data_mover import is_transport_variable
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job_folder import WORKLOAD_FILE
+from nemo_runspec.platforms.limits import LIMITS
+from nemo_runspec.platforms.names import workload_name
+from nemo_runspec.platforms.workload import NAME
 from nemo_runspec.redaction import REDACTED
 from nemo_runspec.rehearsal.report import environment_sizes
-from nemo_runspec.submit.pods import cloud_job
+from nemo_runspec.submit.pods import cloud_job, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +34,14 @@ if TYPE_CHECKING:
 INDENT = "  "
 SHOWN_FILES = 5
 KILO = 1000
+UNMADE = "000000"
+"""Stands for the end of a name that is not made yet."""
 VARIABLES = ("envs", "environmentVariables")
 """Where the two platforms have the variables of a request."""
 
 PIECE = re.compile(r"(?P<stem>\w+_)\d+")
 LONGEST_LINE = 100_000
+OTHER = ", not the dry-run's: a file that travels has changed meanwhile"
 SAME = ", the same as the dry-run's: without --rehearse, the platform gets it"
 
 
@@ -51,12 +57,12 @@ def size(count: int) -> str:
 def submission(job: Job) -> dict[str, Any]:
     """Give what is known of a job's submission before it is sent: sizes, digests and the body, secrets taken out."""
     request, plan = build_request(cloud_job(job))
-    return {**facts(request, plan), "request": {"kind": request.kind, "body": shown_body(request, job)}}
+    return {**facts(job, request, plan), "request": {"kind": request.kind, "body": shown_body(request, job)}}
 
 
-def facts(request: Request, plan: Plan) -> dict[str, Any]:
+def facts(job: Job, request: Request, plan: Plan) -> dict[str, Any]:
     """Give the numbers that a dry-run and a rehearsal have in common."""
-    largest, total = environment_sizes(request.body)
+    largest, total = _sizes(job, request)
     return {
         "body_sha256": request.digest,
         "archive_sha256": plan.sha256,
@@ -65,6 +71,12 @@ def facts(request: Request, plan: Plan) -> dict[str, Any]:
         "largest_value_bytes": largest,
         "environment_bytes": total,
     }
+
+
+def _sizes(job: Job, request: Request) -> tuple[int, int]:
+    """Measure the environment with a name as long as the one that the workload will get."""
+    name = workload_name(title_of(job), UNMADE, LIMITS[request.platform])
+    return environment_sizes(request.filled({NAME: name}))
 
 
 def shown_body(request: Request, job: Job) -> Any:  # noqa: ANN401 - any JSON value
@@ -125,7 +137,7 @@ def show_request(job: Job) -> None:
         f"{INDENT}source    {size(plan.raw_bytes)}, {size(plan.encoded_bytes)} as sent, sha256 {plan.sha256[:16]}"
     )
     typer.echo(f"{INDENT}largest   {', '.join(f'{path} {size(count)}' for path, count in _largest(plan.files, 3))}")
-    largest, total = environment_sizes(request.body)
+    largest, total = _sizes(job, request)
     typer.echo(f"{INDENT}values    the longest has {largest:,} bytes, the whole environment {total:,}")
     heading("request", f"one call, {request.kind}, sha256 {request.digest[:16]}")
     text = yaml.safe_dump(shown_body(request, job), sort_keys=False, width=LONGEST_LINE, allow_unicode=True)
@@ -197,15 +209,10 @@ def rehearsed(
     *,
     submit_seconds: float,
     failure: NemotronError | None,
-) -> bool:
-    """Tell what a rehearsal proved, as text or as one JSON object on the last line.
-
-    Returns:
-        Whether the twin has received just what the dry-run shows.
-    """
-    same = evidence.body_sha256 == request.digest
+) -> None:
+    """Tell what a rehearsal proved, as text or as one JSON object on the last line."""
     exit_code = failure.exit_code if failure else 0
-    known = facts(request, plan)
+    known = facts(job, request, plan)
     seen = {
         "workloads_created": evidence.workloads_created,
         "api_calls": evidence.api_calls,
@@ -222,11 +229,10 @@ def rehearsed(
         sys.stdout.write(json.dumps(seen) + "\n")
         sys.stdout.flush()
     else:
-        _print_evidence(seen, same=same)
-    return same
+        _print_evidence(seen, request.digest)
 
 
-def _print_evidence(seen: Mapping[str, Any], *, same: bool) -> None:
+def _print_evidence(seen: Mapping[str, Any], expected: str) -> None:
     heading("rehearsed", "what the twin of the platform has seen")
     archive = f"sha256 {seen['archive_sha256']}, {size(seen['raw_bytes'])}, {size(seen['encoded_bytes'])} as sent"
     rows = {
@@ -234,7 +240,7 @@ def _print_evidence(seen: Mapping[str, Any], *, same: bool) -> None:
         "API calls": f"{seen['api_calls']}, of which {seen['workloads_created']} made a workload",
         "values": f"longest {seen['largest_value_bytes']:,} bytes, all {seen['environment_bytes']:,} bytes",
         "pods": ", ".join(f"{pod['name']} exit code {pod['exit_code']}" for pod in seen["pods"]),
-        "body": f"sha256 {seen['body_sha256']}{SAME if same else ''}",
+        "body": f"sha256 {seen['body_sha256']}{SAME if seen['body_sha256'] == expected else OTHER}",
     }
     for name, text in rows.items():
         typer.echo(f"{INDENT}{name:<11} {text}")

@@ -7,7 +7,7 @@ import pytest
 
 from nemo_runspec.data_mover import EXIT_MARKER
 from nemo_runspec.errors import DeniedError, UnreachableError
-from nemo_runspec.executors.follow import Follower, log_lines, short_name
+from nemo_runspec.executors.follow import Ending, Follower, log_lines, short_name
 from nemo_runspec.platforms.workload import JobState, Seen, Submitted
 from tests.nemo_runspec.executors.platforms import FakePlatform as StatePlatform
 from tests.nemo_runspec.submit.platforms import FAILED, QUEUED, RUNNING, SUCCEEDED, WORKLOAD, FakePlatform
@@ -161,3 +161,49 @@ def test_an_unreachable_platform_ends_nothing_and_a_log_that_is_refused_is_told(
     platform = Refusing(states=[JobState.UNREACHABLE, JobState.SUCCEEDED], logs={"sft-abc123-0-x1y2z": []})
     expected = "[0] its log cannot be read: 403 for sft-abc123 sft-abc123-0-x1y2z"
     assert list(log_lines(platform, JOB)) == [expected]
+
+
+class Stuck(StatePlatform):
+    """A platform whose logs never come, or whose pods are not listed."""
+
+    listed = True
+
+    def pods(self, workload: Submitted) -> tuple[str, ...]:
+        if not self.listed:
+            message = "no list for you"
+            raise DeniedError(message)
+        return super().pods(workload)
+
+    def log(self, workload: Submitted, pod: str) -> Iterator[str]:
+        assert (workload, pod) == (JOB, "sft-abc123-worker-0")
+        threading.Event().wait()
+        yield "never"
+
+
+def test_a_log_that_never_ends_is_given_up_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nemo_runspec.executors.follow.LAST_LINES_S", 0.01)
+    platform = Stuck(states=[JobState.SUCCEEDED], logs={"sft-abc123-worker-0": []})
+    (line,) = log_lines(platform, JOB)
+    assert line.startswith("[worker-0] its log does not end")
+
+
+def test_pods_that_are_never_listed_are_told() -> None:
+    platform = Stuck(states=[JobState.SUCCEEDED], logs={})
+    platform.listed = False
+    said: list[str] = []
+    Follower(platform, JOB, show=lambda _pod, _line: None, say=said.append).run()
+    assert said[-1] == "sft-abc123: its pods cannot be listed, so no output is shown: no list for you"
+
+
+@pytest.mark.parametrize(
+    ("codes", "failure"),
+    [
+        ({"a": 143, "b": 7, "c": 1}, ("b", 7)),
+        ({"a": 143, "b": 137}, ("b", 137)),
+        ({"a": 143, "b": 0}, ("a", 143)),
+        ({"a": 0}, None),
+        ({}, None),
+    ],
+)
+def test_a_pod_that_a_signal_has_ended_is_blamed_last(codes: dict[str, int], failure: tuple[str, int] | None) -> None:
+    assert Ending(JobState.FAILED, codes).failure == failure

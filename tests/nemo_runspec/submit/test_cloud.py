@@ -80,7 +80,7 @@ def test_the_output_of_all_pods_is_shown_and_kept_without_secrets(
     ("end", "told", "code", "message"),
     [
         (FAILED, 3, 3, "ended with exit code 3 in sft-ab12cd-0-xyz12, whose last lines were:\n    the reason"),
-        (FAILED, 0, 1, "failed before a pod could tell why"),
+        (FAILED, 0, 1, "failed, and no pod has told an exit code"),
         (CANCELLED, 143, EXIT_CANCELLED, "was stopped on the platform, and not from here"),
         (Seen(JobState.GONE), 0, 1, "is gone"),
     ],
@@ -122,7 +122,7 @@ def test_a_credential_that_expires_for_good_ends_the_watch_and_not_the_job(
     message = "not accepted any more"
     platform = FakePlatform([RUNNING, DeniedError(message, status=401)])
     _accepts(monkeypatch, platform)
-    with pytest.raises(DeniedError, match=message):
+    with pytest.raises(UnreachableError, match=f"sft-ab12cd may still run, and is not watched any longer: {message}"):
         execute_cloud(job)
     assert not platform.cancelled.is_set()
 

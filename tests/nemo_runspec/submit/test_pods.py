@@ -31,6 +31,8 @@ READS = "run: {data: some-data, env: {}}\ntrain: {path: '${art:data,path}'}\n"
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Whoever works on this library has changes in it.
+    monkeypatch.setattr("nemo_runspec.submit.pods.INSTALLED", tmp_path)
 
 
 def _job(
@@ -119,3 +121,18 @@ def test_what_is_not_committed_is_named_and_refused_where_that_is_asked() -> Non
         check_sources(strict)
     record = yaml_text.load(pod_files(job).texts["job.yaml.unfilled"])
     assert record["provenance"]["git"]["dirty"] == ["src/mine/new.py"]
+
+
+def test_a_script_that_is_in_no_src_is_looked_at_too() -> None:
+    job = _job()
+    strict = replace(job, request=replace(job.request, committed_only=True))
+    with pytest.raises(PayloadError, match="is in no repository with a commit"):
+        check_sources(strict)
+    _git("init", "-q")
+    _git("add", ".")
+    _git("commit", "-qm", "all")
+    assert check_sources(job) == ()
+    (job.spec.script_path.parent / "helper.py").touch()
+    assert check_sources(job) == ("helper.py",)
+    with pytest.raises(PayloadError, match=r"not committed: .*helper\.py"):
+        check_sources(strict)

@@ -99,11 +99,12 @@ def test_a_rehearsal_tells_what_was_seen(tmp_path: Path, capsys: pytest.CaptureF
     request, plan = build_request(as_sent(job))
     digest = request.digest if same else "f00"
     evidence = Evidence(workloads_created=1, api_calls=9, body_sha256=digest, archive_sha256=plan.sha256, pods=PODS)
-    assert show_cloud.rehearsed(job, request, plan, evidence, submit_seconds=1.0, failure=None) is same
+    show_cloud.rehearsed(job, request, plan, evidence, submit_seconds=1.0, failure=None)
     out = capsys.readouterr().out
     assert "9, of which 1 made a workload" in out
     assert "hello-x-0 exit code 0, hello-x-1 exit code 3" in out
     assert ("the same as the dry-run's" in out) is same
+    assert ("not the dry-run's: a file that travels has changed" in out) is not same
 
 
 def test_a_rehearsal_ends_with_one_object_also_when_the_job_fails(
