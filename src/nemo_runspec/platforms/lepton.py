@@ -23,7 +23,7 @@ from nemo_runspec.platforms.credentials import FixedToken, find_lepton_workspace
 from nemo_runspec.platforms.following import Newborns, follow, stop
 from nemo_runspec.platforms.http import Api, Patience
 from nemo_runspec.platforms.kubernetes import escape, in_pod_order
-from nemo_runspec.platforms.limits import LIMITS, mount_problems
+from nemo_runspec.platforms.limits import LIMITS, lacking_problems, mount_problems
 from nemo_runspec.platforms.workload import (
     NAME,
     NODE_GROUP_ID,
@@ -46,7 +46,6 @@ _KEPT_S: Final = 259_200
 """How long the platform keeps an ended job: three days, as its own `lep job create` asks."""
 _PRIORITY: Final = "mid-4000"
 """The priority class that nemo-run asks for where a profile has a preemption flag and names none."""
-_OURS: Final = ("affinity", "completions", "container", "envs", "mounts", "parallelism", "resource_shape")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +133,7 @@ def _optional(workload: Workload, settings: LeptonSettings) -> dict[str, Any]:
 
 def _check(workload: Workload, settings: LeptonSettings) -> None:
     problems = workload_problems(workload, _LIMITS)
-    for name, example in (("resource_shape", "gpu.8xh100-sxm"), ("node_group", "my-node-group")):
-        if not getattr(settings, name):
-            problems.append(f"Lepton needs '{name}', for example: {name} = \"{example}\"")
+    problems += lacking_problems({name: getattr(settings, name) for name in _LIMITS.needed}, _LIMITS)
     if settings.shared_memory_size is not None and settings.shared_memory_size < 1:
         problems.append(f"shared_memory_size is {settings.shared_memory_size} MiB; it must be 1 or more")
     for number, mount in enumerate(settings.mounts):
@@ -154,7 +151,7 @@ def _check(workload: Workload, settings: LeptonSettings) -> None:
     problems += [
         f"the secret of '{name}' has no name" for name, secret in workload.secret_references.items() if not secret
     ]
-    problems += spec_problems(settings.custom_spec, _OURS)
+    problems += spec_problems(settings.custom_spec, _LIMITS.job_fields)
     refuse(problems, _LIMITS)
 
 

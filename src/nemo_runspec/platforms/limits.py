@@ -46,6 +46,8 @@ class Limits:
         variable_pattern: What the whole name of a variable matches.
         reserved_variables: Variables that only the platform sets.
         reserved_mounts: Folders that no volume may be mounted on; folders below them are allowed.
+        job_fields: Dotted fields of a job's specification that its other keys make, and `custom_spec` must not.
+        needed: Key that the platform cannot do without -> an example of its value.
         notes: Field -> where its value comes from.
     """
 
@@ -61,6 +63,8 @@ class Limits:
     variable_pattern: re.Pattern[str] = _VARIABLE
     reserved_variables: frozenset[str] = frozenset()
     reserved_mounts: frozenset[str] = frozenset({"/"})
+    job_fields: tuple[str, ...] = ()
+    needed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
 
@@ -98,6 +102,8 @@ _LEPTON = Limits(
         }
     ),
     reserved_mounts=_LEPTON_FOLDERS,
+    job_fields=("affinity", "completions", "container", "envs", "mounts", "parallelism", "resource_shape"),
+    needed=MappingProxyType({"resource_shape": "gpu.8xh100-sxm", "node_group": "my-node-group"}),
     notes=MappingProxyType(
         {
             **_COMMON_NOTES,
@@ -117,6 +123,10 @@ _RUNAI = Limits(
     argument_bytes=10_000,
     name_length=35,
     name_pattern=re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?"),
+    job_fields=(
+        *("args", "command", "compute.gpuDevicesRequest", "distributedFramework", "environmentVariables", "image"),
+        *("maxReplicas", "minReplicas", "numWorkers", "storage.pvc"),
+    ),
     notes=MappingProxyType(
         {
             **_COMMON_NOTES,
@@ -142,6 +152,15 @@ def exec_size(argv: Iterable[str], env: Iterable[tuple[str, str]]) -> int:
     """
     strings = [*argv, *(f"{name}={value}" for name, value in env)]
     return sum(len(string.encode()) + 1 + POINTER_BYTES for string in strings)
+
+
+def lacking_problems(given: Mapping[str, object], limits: Limits) -> list[str]:
+    """Say which keys that the platform cannot do without are not given, or empty."""
+    return [
+        f"{limits.label} needs '{name}', for example: {name} = \"{example}\""
+        for name, example in limits.needed.items()
+        if not given.get(name)
+    ]
 
 
 def name_problems(name: str, limits: Limits) -> list[str]:

@@ -45,18 +45,6 @@ if TYPE_CHECKING:
 _LIMITS: Final = LIMITS["dgxcloud"]
 _CLAIM: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _MAX_ARGS_CHARS: Final = 9_500
-_OURS: Final = (
-    "args",
-    "command",
-    "compute.gpuDevicesRequest",
-    "distributedFramework",
-    "environmentVariables",
-    "image",
-    "maxReplicas",
-    "minReplicas",
-    "numWorkers",
-    "storage.pvc",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +140,7 @@ def _check(workload: Workload, settings: RunaiSettings, *, command: str, args: s
         for name, secret in workload.secret_references.items()
         if not re.fullmatch(r"[^/]+(/[^/]+)?", secret)
     ]
-    problems += spec_problems(settings.custom_spec, _OURS)
+    problems += spec_problems(settings.custom_spec, _LIMITS.job_fields)
     refuse(problems, _LIMITS)
 
 

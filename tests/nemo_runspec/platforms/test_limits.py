@@ -13,6 +13,7 @@ from nemo_runspec.platforms.limits import (
     argv_problems,
     exec_size,
     folder,
+    lacking_problems,
     mount_problems,
     name_problems,
     on_a_mount,
@@ -165,3 +166,11 @@ def test_one_spelling_of_a_folder() -> None:
 )
 def test_whether_a_folder_is_on_a_mount(path: str, mounts: list[str], on: bool) -> None:  # noqa: FBT001 - a table's column
     assert on_a_mount(path, mounts) is on
+
+
+def test_what_a_platform_cannot_do_without_is_named_with_an_example() -> None:
+    given = {"resource_shape": "", "node_group": "g"}
+    assert lacking_problems(given, LIMITS["lepton"]) == [
+        "Lepton needs 'resource_shape', for example: resource_shape = \"gpu.8xh100-sxm\""
+    ]
+    assert lacking_problems({}, LIMITS["dgxcloud"]) == []
