@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,6 +19,7 @@ from nemo_runspec.errors import DeniedError, InterruptedJobError, JobFailedError
 from nemo_runspec.executors import build_executor
 from nemo_runspec.executors.follow import Ending, Follower, short_name
 from nemo_runspec.job_folder import LOG_FILE, WORKLOAD_FILE
+from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, refuse_if_abandoned
 from nemo_runspec.platforms.workload import JobState
 from nemo_runspec.submit.pods import effective_cloud_profile, pod_files, title_of
 from nemo_runspec.submit.prepare import write_job
@@ -35,6 +37,11 @@ EXIT_LOST = 1
 
 EXIT_CANCELLED = 143
 """A job that somebody else stopped, as a shell tells of a process that SIGTERM ended."""
+
+LEAVE_S = 5.0
+"""How long one who does not want to wait waits for a request that is under way."""
+
+GIVE_UP_POLL_S = 0.2
 
 LAST_LINES = 20
 """How many lines of a failed pod are shown again below everything."""
@@ -66,9 +73,8 @@ def execute_cloud(
     tell = say or _to_stderr
     begin = time.monotonic()
     stop = _Stop(tell)
-    with ThreadPoolExecutor(max_workers=1) as pool, signals_passed_on(stop) as interruption:
-        # In a thread: torchx takes over the signal handlers of the main thread.
-        workload, platform = stop.watch(pool.submit(_submit, job)).result()
+    with signals_passed_on(stop) as interruption:
+        workload, platform = _submitted(job, stop)
         accepted(workload, time.monotonic() - begin)
         if detach:
             return workload
@@ -77,6 +83,36 @@ def execute_cloud(
             ending = _watch(stop.follow(Follower(platform, workload, show=show, say=tell)), workload)
     _raise_for(job, workload, ending, show, interrupted=interruption.number is not None)
     return workload
+
+
+def _submitted(job: Job, stop: _Stop) -> tuple[Submitted, Platform]:
+    """Submit a job in a thread, because torchx takes over the signal handlers of the main one.
+
+    Raises:
+        InterruptedJobError: A signal came first.
+    """
+    submission: Future[tuple[Submitted, Platform]] = Future()
+
+    def submit() -> None:
+        ABANDONED.set(stop.abandoned)
+        try:
+            submission.set_result(_submit(job))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again where the result is asked for
+            submission.set_exception(error)
+
+    # A daemon: one that hangs must not keep an interrupted command from ending.
+    threading.Thread(target=submit, daemon=True, name="submission").start()
+    stop.watch(submission)
+    while not wait([submission], timeout=GIVE_UP_POLL_S).done:
+        if stop.given_up.is_set():
+            message = f"{job.spec.name} was interrupted while it was submitted"
+            remedy = "Whether the platform has it is not known: look there, or with `nemo experiment`."
+            raise InterruptedJobError(message, remedy=remedy)
+    error = submission.exception()
+    if isinstance(error, AbandonedError):
+        message = f"{job.spec.name} was interrupted before anything was submitted"
+        raise InterruptedJobError(message, remedy="Run the same command again to submit it.") from error
+    return submission.result()
 
 
 def _watch(follower: Follower, workload: Submitted) -> Ending:
@@ -96,6 +132,7 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
     from nemo_runspec.executors.connection import connect  # noqa: PLC0415 - beside nemo-run's own import
     from nemo_runspec.executors.journal import Journal, name_in  # noqa: PLC0415 - as above
 
+    refuse_if_abandoned()
     write_job(job)
     files = pod_files(job)
     local = {}
@@ -131,19 +168,24 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
 
 
 class _Stop:
-    """What a signal does: the first one stops the workload, a second one leaves it to itself."""
+    """What a signal does: the first one gives the submission up, or stops the workload; a second one leaves it.
+
+    Args:
+        say: Called with what is being done.
+    """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         """Begin before anything is submitted."""
+        self.abandoned = threading.Event()
+        self.given_up = threading.Event()
         self._say = say
         self._submission: Future[Future[tuple[Submitted, Platform]]] = Future()
         self._follower: Future[Follower] = Future()
-        self._asked = False
+        self._cancelled: Future[None] = Future()
 
-    def watch(self, submission: Future[tuple[Submitted, Platform]]) -> Future[tuple[Submitted, Platform]]:
+    def watch(self, submission: Future[tuple[Submitted, Platform]]) -> None:
         """Take over the submission, whose workload is to be stopped once it exists."""
         self._submission.set_result(submission)
-        return submission
 
     def follow(self, follower: Follower) -> Follower:
         """Take over who is to be told to leave."""
@@ -153,20 +195,34 @@ class _Stop:
     def __call__(self, number: int) -> None:
         """Answer a signal; called from a thread of its own."""
         submission = self._submission.result()
-        if submission.exception() is not None:
-            return  # nothing was submitted
-        workload, platform = submission.result()
         if number == signal.SIGKILL:
-            self._say(f"not waiting any longer for {workload.name} to stop")
+            self._leave(submission)
+        elif not self.abandoned.is_set():
+            self.abandoned.set()
+            if not submission.done():
+                self._say("giving the submission up")
+            if submission.exception() is None:
+                self._cancel(*submission.result())
+
+    def _cancel(self, workload: Submitted, platform: Platform) -> None:
+        self._say(f"stopping {workload.name}")
+        try:
+            platform.cancel(workload)
+        except PlatformError as error:
+            self._say(f"{workload.name} could not be stopped: {error}")
             self._follower.result().leave()
-        elif not self._asked:
-            self._asked = True
-            self._say(f"stopping {workload.name}")
-            try:
-                platform.cancel(workload)
-            except PlatformError as error:
-                self._say(f"{workload.name} could not be stopped: {error}")
-                self._follower.result().leave()
+        finally:
+            self._cancelled.set_result(None)
+
+    def _leave(self, submission: Future[tuple[Submitted, Platform]]) -> None:
+        # The request to stop is under way: to leave it behind would leave the workload running.
+        wait([submission], timeout=LEAVE_S)
+        if not submission.done():
+            self.given_up.set()
+        elif submission.exception() is None:
+            wait([self._cancelled], timeout=LEAVE_S)
+            self._say(f"not waiting any longer for {submission.result()[0].name} to stop")
+            self._follower.result().leave()
 
 
 class _Output:

@@ -19,6 +19,7 @@ from nemo_runspec.errors import (
 )
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.job_folder import LOG_FILE
+from nemo_runspec.platforms.abandoning import pause, refuse_if_abandoned
 from nemo_runspec.platforms.workload import JobState, Seen
 from nemo_runspec.submit import cloud
 from nemo_runspec.submit.cloud import EXIT_CANCELLED, execute_cloud
@@ -165,3 +166,69 @@ def test_a_workload_that_cannot_be_stopped_is_told(
     _accepts(monkeypatch, platform)
     assert "may still run" in _interrupted(job, platform).message
     assert "could not be stopped: nobody answers" in capsys.readouterr().err
+
+
+def _interrupt_when(started: threading.Event, again: threading.Event | None = None) -> threading.Thread:
+    def interrupt() -> None:
+        assert started.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+        if again is not None:
+            assert again.wait(10)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
+
+
+def test_ctrl_c_gives_a_submission_up_that_waits_for_a_platform(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = threading.Event()
+
+    def submit(_: Job) -> tuple[Submitted, Platform]:
+        waits.set()
+        pause(600)
+        refuse_if_abandoned()
+        raise AssertionError
+
+    monkeypatch.setattr(cloud, "_submit", submit)
+    thread = _interrupt_when(waits)
+    with pytest.raises(InterruptedJobError, match="interrupted before anything was submitted"):
+        execute_cloud(job)
+    thread.join()
+
+
+def test_a_workload_that_was_accepted_meanwhile_is_stopped(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = FakePlatform([RUNNING], on_cancel=[CANCELLED])
+    waits = threading.Event()
+
+    def submit(_: Job) -> tuple[Submitted, Platform]:
+        waits.set()
+        pause(600)
+        return WORKLOAD, platform
+
+    monkeypatch.setattr(cloud, "_submit", submit)
+    thread = _interrupt_when(waits)
+    with pytest.raises(InterruptedJobError, match="was stopped: sft-ab12cd is cancelled"):
+        execute_cloud(job)
+    thread.join()
+    assert platform.cancelled.is_set()
+
+
+def test_a_second_ctrl_c_leaves_a_submission_that_hangs(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "LEAVE_S", 0.01)
+    waits, given_up, end = threading.Event(), threading.Event(), threading.Event()
+
+    def submit(_: Job) -> tuple[Submitted, Platform]:
+        waits.set()
+        pause(600)
+        given_up.set()
+        assert end.wait(60)
+        raise AssertionError
+
+    monkeypatch.setattr(cloud, "_submit", submit)
+    thread = _interrupt_when(waits, again=given_up)
+    with pytest.raises(InterruptedJobError) as caught:
+        execute_cloud(job)
+    end.set()
+    thread.join()
+    assert "Whether the platform has it is not known" in str(caught.value)
