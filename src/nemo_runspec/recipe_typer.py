@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,19 +23,12 @@ __all__ = [
     "HELP_SETTINGS",
     "RECIPE_SETTINGS",
     "USAGE",
-    "BatchOption",
-    "CommittedOnlyOption",
-    "ConfigOption",
-    "DryRunOption",
-    "JsonOption",
     "RecipeCommand",
     "RecipeMeta",
     "RecipeTyper",
-    "RehearseOption",
-    "RunOption",
-    "WithMasterOption",
     "complete_profiles",
     "lazy_group",
+    "with_job_options",
 ]
 
 HELP_SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -131,6 +125,42 @@ JsonOption = Annotated[
 ]
 
 
+JOB_OPTIONS: Mapping[str, tuple[Any, object]] = {
+    "config": (ConfigOption, None),
+    "run": (RunOption, None),
+    "batch": (BatchOption, None),
+    "dry_run": (DryRunOption, False),
+    "rehearse": (RehearseOption, False),
+    "with_master": (WithMasterOption, False),
+    "committed_only": (CommittedOnlyOption, False),
+    "json": (JsonOption, False),
+}
+"""Parameter -> what typer makes an option of, and the default."""
+
+
+def with_job_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command's function the options that every job has, behind its own parameters.
+
+    Args:
+        function: Takes them as keywords; their values are in typer's context, where `parse_recipe_config` reads them.
+    """
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    kept = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+        for name, (option, default) in JOB_OPTIONS.items()
+    ]
+
+    def command(*args: object, **options: object) -> None:
+        function(*args, **options)
+
+    parameters = [*kept, *added]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks at first
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = function.__doc__
+    return command
+
+
 class RecipeCommand(TyperCommand):
     """A command that keeps what follows `--` apart, and ends its help with what this installation has."""
 
@@ -172,33 +202,12 @@ class RecipeTyper(typer.Typer):
         """
         command_class = type("BoundRecipeCommand", (RecipeCommand,), {"meta": meta})
 
-        def command(  # noqa: PLR0913 - typer reads a command's options from its parameters
-            ctx: typer.Context,
-            config: ConfigOption = None,
-            run: RunOption = None,
-            batch: BatchOption = None,
-            *,
-            dry_run: DryRunOption = False,
-            rehearse: RehearseOption = False,
-            with_master: WithMasterOption = False,
-            committed_only: CommittedOnlyOption = False,
-            json: JsonOption = False,
-        ) -> None:
-            del (
-                config,
-                run,
-                batch,
-                dry_run,
-                rehearse,
-                with_master,
-                committed_only,
-                json,
-            )  # declared for typer; the context holds them
+        def command(ctx: typer.Context, **_: object) -> None:
             execute(parse_recipe_config(ctx, sys.argv), meta.script)
 
         self.command(
             name, cls=command_class, help=meta.summary, context_settings=RECIPE_SETTINGS, options_metavar=USAGE
-        )(command)
+        )(with_job_options(command))
 
 
 def lazy_group(members: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from nemo_runspec.context import Mode, RecipeConfig
 from nemo_runspec.errors import UsageError
-from nemo_runspec.recipe_typer import RecipeMeta, RecipeTyper, lazy_group
+from nemo_runspec.recipe_typer import JOB_OPTIONS, RecipeMeta, RecipeTyper, lazy_group, with_job_options
 from tests.nemo_runspec.recipes import write_recipe
 
 if TYPE_CHECKING:
@@ -81,3 +81,21 @@ def test_a_lazy_group_imports_what_is_named() -> None:
     unknown = runner.invoke(app, ["hre"])
     assert unknown.exit_code == 2
     assert "Did you mean 'here'" in unknown.output
+
+
+def test_the_options_of_a_job_stand_behind_a_commands_own() -> None:
+    seen: list[tuple[str, dict[str, object]]] = []
+
+    @with_job_options
+    def command(ctx: typer.Context, name: str, **options: object) -> None:
+        """Do it."""
+        seen.append((name, options))
+        assert ctx.params["rehearse"] is True
+
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, ["me", "--run", "far", "--rehearse"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert seen[0][0] == "me"
+    assert seen[0][1]["run"] == "far"
+    assert set(seen[0][1]) == set(JOB_OPTIONS)

@@ -9,19 +9,7 @@ from typing import Annotated
 import typer
 
 from nemo_runspec.context import parse_recipe_config
-from nemo_runspec.recipe_typer import (
-    HELP_SETTINGS,
-    RECIPE_SETTINGS,
-    BatchOption,
-    CommittedOnlyOption,
-    ConfigOption,
-    DryRunOption,
-    JsonOption,
-    RecipeCommand,
-    RehearseOption,
-    RunOption,
-    WithMasterOption,
-)
+from nemo_runspec.recipe_typer import HELP_SETTINGS, RECIPE_SETTINGS, RecipeCommand, with_job_options
 
 app = typer.Typer(add_completion=False, context_settings=HELP_SETTINGS)
 
@@ -31,30 +19,9 @@ ScriptArgument = Annotated[
 
 
 @app.command(cls=RecipeCommand, context_settings=RECIPE_SETTINGS, options_metavar="[OPTIONS] [KEY=VALUE]...")
-def run_script_command(  # noqa: PLR0913 - typer reads a command's options from its parameters
-    ctx: typer.Context,
-    script: ScriptArgument,
-    config: ConfigOption = None,
-    run: RunOption = None,
-    batch: BatchOption = None,
-    *,
-    dry_run: DryRunOption = False,
-    rehearse: RehearseOption = False,
-    with_master: WithMasterOption = False,
-    committed_only: CommittedOnlyOption = False,
-    json: JsonOption = False,
-) -> None:
+@with_job_options
+def run_script_command(ctx: typer.Context, script: ScriptArgument, **_: object) -> None:
     """Run any script that has a runspec block, here or on a profile of env.toml."""
-    del (
-        config,
-        run,
-        batch,
-        dry_run,
-        rehearse,
-        with_master,
-        committed_only,
-        json,
-    )  # declared for typer; the context holds them
     from nemotron.cli.stages.script import run_script  # noqa: PLC0415 - help and completion do without
 
     run_script(parse_recipe_config(ctx, sys.argv), script)
