@@ -173,6 +173,9 @@ class Cluster:
                         self._changed.wait(self._pause(time.time()))
         finally:
             self._is_closing = True
+            for work in self._works:
+                self._poll(work)
+                self._mark_stopped(work)
             self._runner.close()
             for stopper in self._stoppers:
                 stopper.join()
@@ -334,11 +337,22 @@ class Cluster:
             work.has_network = False
             self._runner.release(work.order.pods[0].network)
 
+    def _mark_stopped(self, work: WorkRecord) -> list[PodRecord]:
+        """Note and give the pods that run, and have not been asked to end.
+
+        One that has ended by itself since it was last looked at is not among them: its exit code tells what happened.
+        """
+        pods = [pod for pod in work.pods if pod.is_running and not pod.is_stopping]
+        pods = [pod for pod in pods if pod.handle is not None and pod.handle.poll() is None]
+        with self._changed:
+            for pod in pods:
+                pod.is_stopping = True
+        return pods
+
     def _stop_pods(self, work: WorkRecord) -> None:
         """Ask every pod that runs to end; each in a thread, since the grace time is its own."""
-        for pod in work.pods:
-            if pod.handle is not None and pod.is_running and not pod.is_stopping:
-                pod.is_stopping = True
+        for pod in self._mark_stopped(work):
+            if pod.handle is not None:
                 stopper = threading.Thread(target=pod.handle.stop, args=(self._timing.grace_s,), name="twin-stop")
                 self._stoppers.append(stopper)
                 stopper.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,8 @@ class LeptonInventory:
         secrets: The workspace's secrets with their values.
         image_pull_secrets: Names of the registry secrets.
         reservations: Reservations of nodes.
+        keeps_deleted: Whether its archive has a job that was deleted. The platform's documentation does not say;
+            without it, such a job is unknown in every `job_query_mode`.
     """
 
     workspace_id: str = WORKSPACE
@@ -52,6 +55,7 @@ class LeptonInventory:
     secrets: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
     image_pull_secrets: frozenset[str] = frozenset()
     reservations: frozenset[str] = frozenset()
+    keeps_deleted: bool = True
 
     @property
     def secret_values(self) -> tuple[str, ...]:
@@ -83,6 +87,8 @@ class RunaiInventory:
         claims: Persistent volume claims that exist in every project.
         secrets: Name of each secret -> its keys with their values.
         cluster_id: The cluster that all projects are on.
+        wrong_secret_status: What `POST /token` answers to an application that it does not know. Of the documented
+            400, 500 and 503 only the first is about the request; `/api/v2/token` documents 401.
     """
 
     client_id: str = "rehearsal"
@@ -93,6 +99,7 @@ class RunaiInventory:
         default_factory=lambda: MappingProxyType[str, "Mapping[str, str]"]({}), repr=False
     )
     cluster_id: str = str(_CLUSTER)
+    wrong_secret_status: int = HTTPStatus.BAD_REQUEST
 
     @property
     def secret_values(self) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ class LeptonApi:
         jobs = [
             self._job(seen)
             for seen in reversed(self._cluster.workloads())
-            if _is_in(seen, mode) and text in seen.name and (not states or _state(seen) in states)
+            if self._is_in(seen, mode) and text in seen.name and (not states or _state(seen) in states)
         ]
         return Reply(HTTPStatus.OK, {"jobs": jobs[(page - 1) * size : page * size], "total": len(jobs)})
 
@@ -212,8 +212,14 @@ class LeptonApi:
             raise Refusal(HTTPStatus.NOT_FOUND, f"replica '{name}' does not exist")
         return Reply(HTTPStatus.OK, stream=stream_log(self._cluster, seen, pod))
 
+    def _is_in(self, seen: WorkloadSeen, mode: str) -> bool:
+        """Tell whether a query in a mode finds a job: the archive has those that are gone, where it keeps them."""
+        if seen.phase is Phase.DELETED and not self._inventory.keeps_deleted:
+            return False
+        return mode == "alive_and_archive" or seen.phase.is_gone is (mode == "archive_only")
+
     def _find(self, job: str, mode: str) -> WorkloadSeen | None:
-        found = (seen for seen in reversed(self._cluster.workloads()) if seen.id == job and _is_in(seen, mode))
+        found = (seen for seen in reversed(self._cluster.workloads()) if seen.id == job and self._is_in(seen, mode))
         return next(found, None)
 
     def _known(self, call: Call, parts: Mapping[str, str]) -> WorkloadSeen:
@@ -237,10 +243,6 @@ def _mode(call: Call) -> str:
     if mode not in _MODES:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"job_query_mode '{mode}' is none of {', '.join(_MODES)}")
     return mode
-
-
-def _is_in(seen: WorkloadSeen, mode: str) -> bool:
-    return mode == "alive_and_archive" or seen.phase.is_gone is (mode == "archive_only")
 
 
 def _state(seen: WorkloadSeen) -> str:

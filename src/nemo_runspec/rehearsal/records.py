@@ -68,6 +68,7 @@ class PodRecord:
             log=self.log,
             is_started=started,
             is_ready=ready,
+            was_stopped=self.is_stopping,
         )
 
 

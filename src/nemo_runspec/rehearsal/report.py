@@ -38,6 +38,7 @@ class Evidence:
         largest_value_bytes: Size of the longest value in that call's environment.
         environment_bytes: Size of that environment, `NAME=value` and a NUL for each.
         pods: `name` and `exit_code` of each pod, in the order of their ranks; a code is None where a pod never ended.
+        stopped: Names of the pods that the platform stopped, as it does when another one has failed.
     """
 
     workloads_created: int
@@ -47,6 +48,7 @@ class Evidence:
     largest_value_bytes: int = 0
     environment_bytes: int = 0
     pods: tuple[Mapping[str, str | int | None], ...] = ()
+    stopped: tuple[str, ...] = ()
 
 
 def evidence_of(workloads: Sequence[WorkloadSeen], requests: Sequence[LoggedRequest]) -> Evidence:
@@ -57,6 +59,7 @@ def evidence_of(workloads: Sequence[WorkloadSeen], requests: Sequence[LoggedRequ
         requests: Everything that it was asked.
     """
     pods = tuple({"name": pod.name, "exit_code": pod.exit_code} for workload in workloads for pod in workload.pods)
+    stopped = tuple(pod.name for workload in workloads for pod in workload.pods if pod.was_stopped)
     if not workloads:
         return Evidence(workloads_created=0, api_calls=len(requests), pods=pods)
     newest = workloads[-1]
@@ -69,6 +72,7 @@ def evidence_of(workloads: Sequence[WorkloadSeen], requests: Sequence[LoggedRequ
         largest_value_bytes=largest,
         environment_bytes=total,
         pods=pods,
+        stopped=stopped,
     )
 
 

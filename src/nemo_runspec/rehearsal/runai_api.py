@@ -42,6 +42,11 @@ _WORDS: Final = {
 }
 _DESIRED: Final = {Phase.STOPPING: "Stopped", Phase.STOPPED: "Stopped", Phase.DELETING: "Deleted"}
 _TYPES: Final = {"workspaces": "Workspace", "trainings": "Training", "distributed": "Distributed"}
+_GRANTS: Final = {
+    "client_credentials": (("clientId", "clientID"), ("clientSecret",)),
+    "app_token": (("appID", "AppId", "appId"), ("appSecret", "AppSecret")),
+}
+"""Kind of sign-in -> how its two values may be spelled. `app_token` is deprecated, and still taken."""
 _PAGE: Final = 50
 _LONGEST_PAGE: Final = 500
 _OPERATORS: Final[Mapping[str, Callable[[str, str], bool]]] = {
@@ -118,16 +123,11 @@ class RunaiApi:
 
     def _token(self, call: Call, parts: Mapping[str, str]) -> Reply:
         del parts
-        body = call.json()
-        if body.get("grantType") != "client_credentials":
-            raise Refusal(HTTPStatus.BAD_REQUEST, "grantType must be client_credentials")
-        client = body.get("clientId", body.get("clientID"))
-        secret = body.get("clientSecret")
-        if not isinstance(client, str) or not isinstance(secret, str):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "clientId and clientSecret are needed")
+        client, secret = _credentials(call.json())
         expected = f"{self._inventory.client_id}\0{self._inventory.client_secret}"
         if not secrets.compare_digest(f"{client}\0{secret}".encode(), expected.encode()):
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "Invalid client or Invalid client credentials")
+            message = "Invalid client or Invalid client credentials"
+            raise Refusal(self._inventory.wrong_secret_status, message)
         issued = time.time()
         token = _jwt({"iss": "rehearsal", "sub": client, "iat": int(issued), "exp": issued + self._timing.token_s})
         with self._lock:
@@ -262,6 +262,18 @@ class RunaiApi:
             "actualPhase": self._phase(seen),
             "spec": seen.body["spec"],
         }
+
+
+def _credentials(body: Table) -> tuple[str, str]:
+    """Give an application's name and its secret; each may be spelled as the platform's pages have it."""
+    grant = body.get("grantType")
+    if not isinstance(grant, str) or grant not in _GRANTS:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"grantType must be one of {', '.join(_GRANTS)}")
+    found = [next((body[name] for name in names if name in body), None) for names in _GRANTS[grant]]
+    if not all(isinstance(value, str) for value in found):
+        needed = " and ".join(names[0] for names in _GRANTS[grant])
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{needed} are needed")
+    return str(found[0]), str(found[1])
 
 
 def _page(call: Call, name: str, rows: list[dict[str, Any]]) -> Reply:

@@ -1,7 +1,7 @@
 """What run:ai refuses in a workload.
 
-Sources: run:ai's public OpenAPI for fields and ranges (https://docs.nvidia.com/run-ai/), the cloud API notes for the
-caps of 10,000 characters and for names.
+Sources: run:ai's public OpenAPI for ranges (https://docs.nvidia.com/run-ai/), the cloud API notes for the caps of
+10,000 characters and for names; `runai_fields` for the fields.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.platforms.limits import LIMITS, mount_problems, name_problems, variable_problems
+from nemo_runspec.rehearsal import runai_fields
 from nemo_runspec.rehearsal.rules import Issues, Table
 
 if TYPE_CHECKING:
@@ -28,11 +29,7 @@ _LIMITS: Final = LIMITS["dgxcloud"]
 _BODY: Final = frozenset(
     ("name", "useGivenNameAsPrefix", "projectId", "clusterId", "spec", "masterSpec", "masterSpecSameAsWorker")
 )
-_SOURCES: Final = ("value", "secret", "configMap", "podFieldRef", "userCredential")
 _CLAIM_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
-_CLAIM: Final = frozenset(
-    ("path", "claimName", "existingPvc", "readOnly", "ephemeral", "claimInfo", "name", "dataSharing", "url")
-)
 
 
 def workload_issues(
@@ -59,6 +56,9 @@ def workload_issues(
     if cluster and cluster != inventory.cluster_id:
         issues.add("clusterId", f"cluster '{cluster}' does not exist")
     spec = issues.table(body, "spec", "spec", required=True)
+    issues.unknown(spec, runai_fields.SPEC[kind], "")
+    for part, known in runai_fields.PARTS.items():
+        issues.unknown(issues.table(spec, part, part), known, part)
     issues.text(spec, "image", "image", required=True)
     for field in ("command", "args"):
         # Without a command the image's own would run, and there is no image in a rehearsal.
@@ -91,9 +91,10 @@ def _check_variables(rows: Iterable[Table], inventory: RunaiInventory, issues: I
         name = issues.text(row, "name", f"{field}.name", required=True)
         if name:
             issues.extend(f"{field}.name", variable_problems([name], _LIMITS))
-        given = [source for source in _SOURCES if row.get(source) is not None]
+        issues.unknown(row, runai_fields.VARIABLE, field)
+        given = [source for source in runai_fields.SOURCES if row.get(source) is not None]
         if len(given) != 1:
-            issues.add(field, f"must have exactly one of {', '.join(_SOURCES)}")
+            issues.add(field, f"must have exactly one of {', '.join(runai_fields.SOURCES)}")
         elif given == ["value"]:
             _check_value(row["value"], f"{field}.value", issues)
         elif given == ["secret"]:
@@ -128,7 +129,7 @@ def _check_claims(
     places = []
     for number, row in enumerate(rows):
         field = f"storage.pvc[{number}]"
-        issues.unknown(row, _CLAIM, field)
+        issues.unknown(row, runai_fields.CLAIM, field)
         places.append(issues.text(row, "path", f"{field}.path", required=True))
         name = issues.text(row, "claimName", f"{field}.claimName")
         if name and not _CLAIM_NAME.fullmatch(name):

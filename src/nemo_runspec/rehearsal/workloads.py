@@ -112,6 +112,8 @@ class PodSeen:
         name: Its name.
         index: Its place among the workload's pods.
         exit_code: Of its latest run, once that has ended.
+        was_stopped: Whether the platform asked its latest run to end: since the workload was to end, or since another
+            of its pods had failed. Its exit code then says nothing of what went wrong.
         restarts: How often it was started again.
         log: The file with its latest output.
         is_started: Whether its latest run has begun.
@@ -125,6 +127,7 @@ class PodSeen:
     log: Path
     is_started: bool
     is_ready: bool
+    was_stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

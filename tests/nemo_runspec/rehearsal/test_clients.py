@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 
 from nemo_runspec.errors import DeniedError, RefusedError
 from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.http import Patience
 from nemo_runspec.platforms.workload import JobState, Request, Submitted, Workload
 from nemo_runspec.rehearsal.faults import Fault, FaultKind
-from tests.nemo_runspec.rehearsal.plain_pods import LEPTON, RUNAI, new_twin, until
+from tests.nemo_runspec.rehearsal.plain_pods import LEPTON, RUNAI, PlainRunner, new_twin, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from nemo_runspec.platforms.workload import Platform
     from nemo_runspec.rehearsal.twin import Twin
-    from tests.nemo_runspec.rehearsal.plain_pods import PlainRunner
 
 AWKWARD = "quote ' \" $(HOME) $$(A) $$ \\ é\ttab\nline ${RUNAI_PROJECTS} `x` *"
 
@@ -111,3 +111,42 @@ def test_what_a_platform_does_not_have_or_permit_is_told(place: Place) -> None:
     place.twin.faults.add(Fault(kind=FaultKind.STATUS, status=403))
     with pytest.raises(DeniedError):
         place.client.submit(request, "denied-abc123")
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_wrong_secret_is_told_whatever_the_installation_answers(tmp_path: Path, status: int) -> None:
+    twin, _ = new_twin(tmp_path, replace(RUNAI, wrong_secret_status=status))
+    with twin:
+        client = runai.RunaiClient(
+            twin.url, twin.kubernetes_url, RUNAI.client_id, lambda: "wrong", "two", "some-profile", patience=QUICK
+        )
+        with pytest.raises(DeniedError) as caught:
+            client.look(Submitted("dgxcloud", "trainings", "id", "name"))
+    assert "some-profile" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_deleted_job_is_gone_whether_or_not_the_archive_has_it(tmp_path: Path, *, keeps: bool) -> None:
+    twin, _ = new_twin(tmp_path, replace(LEPTON, keeps_deleted=keeps))
+    with twin:
+        place = Place(twin, PlainRunner(), lepton.LeptonClient(twin.url, LEPTON.token, patience=QUICK))
+        workload = place.client.submit(place.request("sleep", "100"), "gone-abc123")
+        until(lambda: place.client.look(workload).state is JobState.RUNNING)
+        requests.delete(
+            f"{twin.url}/jobs/{workload.id}", headers={"Authorization": f"Bearer {LEPTON.token}"}, timeout=10
+        ).raise_for_status()
+        until(lambda: place.client.look(workload).state is JobState.GONE)
+
+
+def test_a_typing_error_in_custom_spec_does_not_pass(place: Place) -> None:
+    if isinstance(place.client, lepton.LeptonClient):
+        lepton_settings = lepton.LeptonSettings(
+            resource_shape="gpu.8xh100-sxm", node_group="my-group", custom_spec={"visbility": "private"}
+        )
+        request = lepton.request(Workload(image="i", nodes=1, argv=("true",)), lepton_settings)
+    else:
+        settings = runai.RunaiSettings(project_name="two", custom_spec={"nodePool": ["a100"]})
+        request = runai.request(Workload(image="i", nodes=1, argv=("true",)), settings)
+    with pytest.raises(RefusedError, match=r"visbility|nodePool"):
+        place.client.submit(request, "typo-abc123")
+    assert place.twin.workloads == ()

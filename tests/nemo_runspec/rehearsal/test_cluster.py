@@ -79,6 +79,28 @@ def test_a_pod_that_ignores_sigterm_is_killed_after_the_grace_time(
     assert cluster.by_key(key).pods[0].exit_code == 137
 
 
+def test_pods_are_asked_to_end_when_another_has_failed_and_that_is_told(
+    cluster: Cluster, runner: PlainRunner, tmp_path: Path
+) -> None:
+    asked = f"trap 'echo asked; exit 3' TERM; touch {tmp_path}/ready; while :; do sleep 0.01; done"
+    fails = f"until test -e {tmp_path}/ready; do sleep 0.01; done; exit 7"
+    key = cluster.create(order(tmp_path, ("sh", "-c", asked), ("sh", "-c", fails))).key
+    reach(cluster, key, Phase.FAILED)
+    pods = cluster.by_key(key).pods
+    assert [(pod.exit_code, pod.was_stopped) for pod in pods] == [(3, True), (7, False)]
+    assert runner.pods[0].spec.log.read_bytes().endswith(b"asked\n")
+
+
+def test_pods_that_end_with_the_twin_were_stopped(tmp_path: Path) -> None:
+    runner = PlainRunner()
+    cluster = Cluster(runner, Timing())
+    cluster.start()
+    key = cluster.create(order(tmp_path, ("sleep", "100"), ("true",))).key
+    until(lambda: len(runner.pods) == 2 and cluster.by_key(key).pods[1].exit_code == 0)
+    cluster.close()
+    assert [pod.was_stopped for pod in cluster.by_key(key).pods] == [True, False]
+
+
 def test_the_grace_time_of_one_does_not_hold_up_another(tmp_path: Path) -> None:
     runner = PlainRunner()
     cluster = Cluster(runner, Timing(grace_s=1000.0))

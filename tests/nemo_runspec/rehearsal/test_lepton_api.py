@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -95,6 +96,7 @@ def test_a_failure_ends_the_other_pods_and_the_job(pods: tuple[Twin, PlainRunner
     script = 'test "$LEPTON_JOB_WORKER_INDEX" = 0 && exec sleep 100; exit 7'
     assert run(client, lepton_job("fails", "sh", "-c", script, nodes=2)) == "Failed"
     assert [pod.exit_code for pod in pods[0].workloads[0].pods] == [143, 7]
+    assert [pod.was_stopped for pod in pods[0].workloads[0].pods] == [True, False]
     status = client.get("/jobs/fails")["status"]
     assert (status["ready"], status["active"], status["failed"], status["succeeded"]) == (0, 0, 2, 0)
     assert status["completion_time"] >= status["creation_time"]
@@ -162,6 +164,35 @@ def test_stop_start_and_delete(pods: tuple[Twin, PlainRunner], client: Client) -
     assert client.call("DELETE", "/jobs/long").status_code == 404
     assert pods[1].pods[1].poll() == 143
     assert client.call("POST", "/jobs", lepton_job("long", "true")).status_code == 201
+
+
+def test_a_deleted_job_is_only_in_the_archive(pods: tuple[Twin, PlainRunner], client: Client) -> None:
+    client.call(
+        "POST", "/jobs", lepton_job("gone", "sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
+    )
+    until(lambda: bool(pods[1].pods) and pods[1].pods[0].spec.log.read_bytes() == b"deaf\n")
+    with_modes = ("", "?job_query_mode=alive_only", "?job_query_mode=archive_only", "?job_query_mode=alive_and_archive")
+    assert client.call("DELETE", "/jobs/gone").status_code == 200
+    # The command ignores SIGTERM, so that it is still being deleted.
+    assert [client.call("GET", f"/jobs/gone{mode}").status_code for mode in with_modes] == [200, 200, 404, 200]
+    assert client.get("/jobs/gone")["status"]["state"] == "Deleting"
+    pods[1].pods[0].stop(0.0)
+    until(lambda: state(client, "gone") == "Deleted")
+    assert [client.call("GET", f"/jobs/gone{mode}").status_code for mode in with_modes] == [404, 404, 200, 200]
+
+
+def test_a_workspace_may_forget_deleted_jobs(tmp_path: Path) -> None:
+    twin, _ = new_twin(tmp_path, replace(LEPTON, keeps_deleted=False))
+    with twin:
+        client = lepton_client(twin)
+        client.call("POST", "/jobs", lepton_job("gone", "true", ttl_seconds_after_finished=1000))
+        client.call("DELETE", "/jobs/gone")
+        for mode in ("alive_only", "archive_only", "alive_and_archive"):
+            path = f"/jobs/gone?job_query_mode={mode}"
+            until(lambda path=path: client.call("GET", path).status_code == 404)  # type: ignore[misc]
+        assert client.get("/jobs?job_query_mode=alive_and_archive")["jobs"] == []
+        client.call("POST", "/jobs", lepton_job("kept", "true", ttl_seconds_after_finished=0))
+        until(lambda: state(client, "kept") == "Archived")
 
 
 def test_an_ended_job_is_archived_when_its_time_is_over(client: Client) -> None:

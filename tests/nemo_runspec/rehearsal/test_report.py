@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,14 @@ def test_evidence_is_counted_and_measured() -> None:
         {"name": "sft-x1y2z3-0", "exit_code": 0},
         {"name": "sft-x1y2z3-1", "exit_code": None},
     )
+
+
+def test_pods_that_the_platform_stopped_are_named_beside_the_promised_keys() -> None:
+    seen = workload("job", LEPTON.filled(ASSIGNED), codes=(143, 7))
+    pods = (replace(seen.pods[0], was_stopped=True), seen.pods[1])
+    evidence = evidence_of([replace(seen, pods=pods)], [])
+    assert evidence.stopped == ("sft-x1y2z3-0",)
+    assert [set(pod) for pod in evidence.pods] == [{"name", "exit_code"}] * 2
 
 
 def test_without_a_workload_there_is_nothing_to_measure() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -183,6 +184,14 @@ def test_a_refusal_tells_every_field(client: Client) -> None:
     assert [issue["field"] for issue in reply.json()["complianceIssues"]] == ["name", "environmentVariables[0].value"]
 
 
+def test_a_field_that_is_written_wrong_is_refused(pods: tuple[Twin, PlainRunner], client: Client) -> None:
+    body = runai_workload("typo", "true", nodePool=["a100"])
+    reply = client.call("POST", "/workloads/trainings", body)
+    assert reply.status_code == 400
+    assert reply.json()["complianceIssues"] == [{"field": "nodePool", "details": "is not a field of this object"}]
+    assert pods[0].workloads == ()
+
+
 def test_tokens_are_given_for_the_secret_only_and_expire(tmp_path: Path) -> None:
     twin, _ = new_twin(tmp_path, RUNAI, timing=Timing(token_s=0.2))
     with twin:
@@ -192,11 +201,31 @@ def test_tokens_are_given_for_the_secret_only_and_expire(tmp_path: Path) -> None
         assert json.loads(base64.urlsafe_b64decode(claims + "=="))["sub"] == RUNAI.client_id
         until(lambda: client.call("GET", "/org-unit/projects").status_code == 401)
         body = {"grantType": "client_credentials", "clientID": RUNAI.client_id, "clientSecret": "wrong"}
-        assert client.call("POST", "/token", body).status_code == 401
+        assert client.call("POST", "/token", body).status_code == 400
         assert client.call("POST", "/token", {"grantType": "client_credentials"}).status_code == 400
         assert client.call("POST", "/token", {**body, "grantType": "password"}).status_code == 400
         assert client.call("POST", "/token", {**body, "clientSecret": RUNAI.client_secret}).json()["expiresIn"] == 0
         assert Client(twin.url, "x").call("GET", "/workloads").json()["message"] == "Issuer is not familiar."
+
+
+@pytest.mark.parametrize("names", [("appID", "appSecret"), ("AppId", "AppSecret")])
+def test_the_deprecated_sign_in_is_taken(pods: tuple[Twin, PlainRunner], names: tuple[str, str]) -> None:
+    client = Client(pods[0].url)
+    values = dict(zip(names, (RUNAI.client_id, RUNAI.client_secret), strict=True))
+    token = client.call("POST", "/token", {"grantType": "app_token", **values}).json()["accessToken"]
+    assert Client(pods[0].url, token).get("/org-unit/projects")["projects"]
+    for body in ({"grantType": "app_token"}, {"grantType": ["app_token"], **values}, {**values, names[1]: "wrong"}):
+        assert client.call("POST", "/token", {"grantType": "app_token", **body}).status_code == 400
+    assert client.call("POST", "/token", {"grantType": "client_credentials", **values}).status_code == 400
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_wrong_credentials_are_answered_as_the_installation_does_it(tmp_path: Path, status: int) -> None:
+    twin, _ = new_twin(tmp_path, replace(RUNAI, wrong_secret_status=status))
+    with twin:
+        body = {"grantType": "client_credentials", "clientId": RUNAI.client_id, "clientSecret": "wrong"}
+        reply = Client(twin.url).call("POST", "/token", body)
+        assert (reply.status_code, reply.json()["code"]) == (status, status)
 
 
 def test_projects_come_in_pages_of_fifty(tmp_path: Path) -> None:

@@ -29,9 +29,45 @@ def test_a_whole_workload_is_accepted() -> None:
     assert issues({**body, "useGivenNameAsPrefix": True, "masterSpecSameAsWorker": True}, "distributed") == ""
 
 
+def test_every_documented_field_is_accepted() -> None:
+    more = {
+        "imagePullPolicy": "Always",
+        "workingDir": "/",
+        "createHomeDir": True,
+        "nodeType": "h100",
+        "nodePools": ["default"],
+        "priorityClass": "low",
+        "preemptibility": "preemptible",
+        "restartPolicy": "Never",
+        "labels": [],
+        "annotations": [],
+        "tolerations": [],
+        "ports": [],
+        "exposedUrls": [],
+        "relatedUrls": [],
+        "podAffinity": None,
+        "category": "Train",
+        "terminateAfterPreemption": False,
+        "terminationGracePeriodSeconds": 30,
+        "autoDeletionTimeAfterCompletionSeconds": 60,
+        "security": {"runAsUid": 500, "runAsNonRoot": True},
+        "compute": {"cpuCoreRequest": 0.5, "cpuMemoryRequest": "2G", "gpuPortionRequest": 0.5},
+        "storage": {"emptyDirVolume": []},
+    }
+    assert issues(runai_workload("fields", "true", completions=1, parallelism=1, **more)) == ""
+    assert issues(runai_workload("fields", "true", **distributed(2), cleanPodPolicy="All", **more), "distributed") == ""
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"imagePulPolicy": "Always"}, "imagePulPolicy: is not a field of this object"),
+        ({"numWorkers": 2}, "numWorkers: is not a field of this object"),
+        ({"compute": {"gpuDevicesReqest": 8}}, "compute.gpuDevicesReqest: is not a field"),
+        ({"storage": {"pvcs": []}}, "storage.pvcs: is not a field"),
+        ({"security": {"runAsUser": 0}}, "security.runAsUser: is not a field"),
+        ({"security": "none"}, "security: must be an object"),
+        ({"environmentVariables": [{"name": "A", "value": "", "values": ""}]}, "[0].values: is not a field"),
         ({"image": ""}, "image: must be a text"),
         ({"command": None}, "command: must be a text"),
         ({"command": "x" * 10_001}, "command: value must be no longer than 10000 characters"),
