@@ -253,12 +253,15 @@ def _state(seen: WorkloadSeen) -> str:
 
 def _status(seen: WorkloadSeen) -> dict[str, Any]:
     alive = [pod for pod in seen.pods if pod.exit_code is None]
+    # As Kubernetes counts a job's pods: what is ended when the job fails has failed with it, and what is ended because
+    # someone stops or deletes the job has not.
+    failed = [pod for pod in seen.pods if pod.exit_code and (seen.phase is Phase.FAILED or not pod.was_stopped)]
     return {
         "job_name": seen.name,
         "state": _state(seen),
         "ready": sum(pod.is_ready for pod in seen.pods),
         "active": len(alive),
-        "failed": sum(pod.exit_code not in {None, 0} for pod in seen.pods),
+        "failed": len(failed),
         "succeeded": sum(pod.exit_code == 0 for pod in seen.pods),
         "creation_time": int(seen.created_s * 1000),
         "completion_time": None if seen.finished_s is None else int(seen.finished_s * 1000),

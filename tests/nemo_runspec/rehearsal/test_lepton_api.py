@@ -154,6 +154,7 @@ def test_stop_start_and_delete(pods: tuple[Twin, PlainRunner], client: Client) -
     until(lambda: state(client, "long") == "Running")
     assert client.call("PATCH", "/jobs/long", {"spec": {"stopped": True}}).json()["status"]["state"] == "Stopping"
     until(lambda: state(client, "long") == "Stopped")
+    assert client.get("/jobs/long")["status"]["failed"] == 0
     assert pods[1].pods[0].poll() == 143
     client.call("PATCH", "/jobs/long", {"spec": {"stopped": False}})
     until(lambda: state(client, "long") == "Running")
