@@ -29,6 +29,12 @@ def test_ours_has_to_arrive_and_with_one_workload() -> None:
     assert not Comparison(FAILED, replace(OURS, seconds=None), 10.0).met
 
 
+def test_without_any_time_to_compare_with_nothing_is_shown() -> None:
+    assert Comparison(FAILED, OURS, 3.0).met
+    less = replace(FAILED, data_bytes=cloud_submit.CARRIED_BYTES)
+    assert Comparison(less, replace(OURS, data_bytes=less.data_bytes), 3.0).line().endswith("FAIL")
+
+
 def test_a_row_tells_why_a_submission_never_arrived() -> None:
     assert STOCK.line().split() == ["dgxcloud", "nemo-run", "100000", "21", "130", "220.00"]
     assert FAILED.line().split(maxsplit=6)[5:] == ["never", "exec sh: argument list too long"]
