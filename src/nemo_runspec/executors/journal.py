@@ -7,10 +7,11 @@ so that jobs of one experiment, which are submitted in parallel, cannot lose eac
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,8 @@ from nemo_runspec.platforms.workload import Submitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+log = logging.getLogger(__name__)
 
 _VERSION: Final = 1
 _SEPARATOR: Final = "___"
@@ -131,16 +134,26 @@ class Journal:
         except (OSError, ValueError) as error:
             message = f"the record of the job '{name}' cannot be read: {self._path(name)}: {error}"
             raise NemotronError(message) from error
-        if record.pop("version", None) != _VERSION:
+        if not isinstance(record, dict) or record.pop("version", None) != _VERSION:
             message = f"the record of the job '{name}' was written by another version: {self._path(name)}"
+            raise NemotronError(message)
+        if not _is_entry(record) or record["name"] != name:
+            message = f"the record of the job '{name}' is not what a record holds: {self._path(name)}"
             raise NemotronError(message)
         return Entry(**record)
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every job's entry, the newest first."""
+        """Yield every job's entry, the newest first; one that cannot be read does not hide the others."""
         names = [path.stem for path in self.folder.glob("*.json")] if self.folder.is_dir() else []
-        found = [entry for name in names if (entry := self.find(name)) is not None]
+        found = [entry for name in names if (entry := self._readable(name)) is not None]
         yield from sorted(found, key=lambda entry: entry.created, reverse=True)
+
+    def _readable(self, name: str) -> Entry | None:
+        try:
+            return self.find(name)
+        except NemotronError as error:
+            log.warning("%s", error)
+            return None
 
     def forget(self, name: str) -> None:
         """Remove the entry of a job that was never made."""
@@ -148,3 +161,15 @@ class Journal:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
+
+
+def _is_entry(record: Mapping[str, object]) -> bool:
+    """Tell whether a record has the fields of an entry and no others, with values of their types."""
+    known = {one.name: one for one in fields(Entry)}
+    needed = {name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING}
+    if not needed <= record.keys() <= known.keys():
+        return False
+    connection = record.get("connection", {})
+    texts = [value for name, value in record.items() if name != "connection"]
+    texts += connection.values() if isinstance(connection, dict) else [None]
+    return all(isinstance(text, str) for text in texts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.platforms.kubernetes import escape
-from nemo_runspec.platforms.limits import argv_problems, value_problems, variable_problems
+from nemo_runspec.platforms.limits import argv_problems, text_problem, value_problems, variable_problems
 from nemo_runspec.platforms.workload import NAME
 from nemo_runspec.toml.source import Problem, raise_problems
 from nemo_runspec.toml.values import thaw
@@ -54,7 +54,10 @@ def workload_problems(workload: Workload, limits: Limits) -> list[str]:
     problems += variable_problems((*(name for name, _ in values), *workload.secret_references), limits)
     # Whatever name the workload gets, its values must fit with it.
     longest = "n" * limits.name_length
-    problems += value_problems(((name, escape(value).replace(NAME, longest)) for name, value in values), limits)
+    unsendable = [(name, value) for name, value in values if text_problem(value) is not None]
+    sendable = [(name, value) for name, value in values if text_problem(value) is None]
+    problems += value_problems(unsendable, limits)
+    problems += value_problems(((name, escape(value).replace(NAME, longest)) for name, value in sendable), limits)
     return problems
 
 

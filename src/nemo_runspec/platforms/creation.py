@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
-from nemo_runspec.platforms.http import GarbledError, Repetition, TransientError
+from nemo_runspec.platforms.http import GarbledError, Patience, Repetition, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CONFLICT: Final = 409
 _FORBIDDEN: Final = 403
+_TOO_MANY: Final = 429
 Made = TypeVar("Made")
 
 
@@ -46,10 +47,11 @@ def create(
     Raises:
         RefusedError: The platform does not take it; nothing was made.
         DeniedError: The credential does not permit it; nothing was made.
-        UnreachableError: Whether it was made could not be found out within the deadline.
+        UnreachableError: Whether it was made could not be found out: within the deadline, or because the platform
+            says no to a repetition, which tells nothing of the call that it may have received before.
     """
     repetition = Repetition(api.patience, api.patience.deadline_s)
-    sent = False
+    received = False  # may the platform have received a call that it has not said no to?
     while True:
         try:
             made = read(api.once("POST", path, body=body, hide=hide))
@@ -58,20 +60,34 @@ def create(
             failure = TransientError(f"{api.label} does not say what it has made of '{name}'")
         except TransientError as error:
             failure = error
-        except (RefusedError, GoneError) as error:
-            if not sent and not isinstance(error, GarbledError):
+        except (DeniedError, RefusedError, GoneError) as error:
+            # A garbled yes is a yes.
+            if not received and not isinstance(error, GarbledError):
                 raise _refusal(error) from None
+            if not isinstance(error, GarbledError) and error.status != _CONFLICT:
+                return _lagging(find, name, error, api.patience)
+            # A conflict with what was sent before is a yes, too: the list may lag behind.
             found = _found(find, name)
             if found is not None:
                 return found
-            # A garbled yes is a yes, and a conflict with what was sent before is one too: the list may lag behind.
-            if not isinstance(error, GarbledError) and error.status != _CONFLICT:
-                raise _refusal(error) from None
             failure = TransientError(error.message, status=error.status)
-        sent = True
+        received = received or failure.status != _TOO_MANY
         found = _found(find, name, after=partial(repetition.wait, failure))
         if found is not None:
             return found
+
+
+def _lagging(find: Callable[[], Made | None], name: str, refusal: PlatformError, patience: Patience) -> Made:
+    """Look for what the platform does not take again, as long as its list may lag behind."""
+    repetition = Repetition(patience, patience.newborn_s)
+    found = _found(find, name)
+    while found is None:
+        try:
+            repetition.wait(TransientError(refusal.message, status=refusal.status))
+        except UnreachableError:
+            raise _unknown(refusal, name) from refusal
+        found = _found(find, name)
+    return found
 
 
 def _refusal(error: PlatformError) -> PlatformError:
@@ -88,10 +104,19 @@ def _found(find: Callable[[], Made | None], name: str, after: Callable[[], None]
         raise _unknown(error, name) from error
     except DeniedError as error:
         if error.status != _FORBIDDEN:
-            raise
-        return None  # who may create and not list: sending again is safe, since the name can be used only once
+            raise _unknown(error, name) from error
+    except (RefusedError, GoneError):
+        pass
+    # Who may create and not list, or gets an odd answer: sending again is safe, the name can be used only once.
+    return None
 
 
-def _unknown(error: UnreachableError, name: str) -> UnreachableError:
+def _unknown(error: PlatformError, name: str) -> UnreachableError:
+    """Say what is not known, and how to find out; for who denied the last call, also what to do about that."""
     message = f"it is not known whether the workload '{name}' was created: {error.message}"
-    return UnreachableError(message, status=error.status, remedy=f"Look for '{name}' before you submit it again.")
+    look = (
+        f"Look for '{name}' before you submit it again: in the platform's own view, or with status('{name}') of the "
+        f"executor, whose cancel('{name}') ends it."
+    )
+    first = f"{error.remedy} " if isinstance(error, DeniedError) and error.remedy else ""
+    return UnreachableError(message, status=error.status, remedy=first + look)

@@ -29,6 +29,10 @@ _EARLY_S: Final = 60
 """A token is replaced so long before it expires, as run:ai's own client does."""
 _UNKNOWN_LIFE_S: Final = 300
 _BAD_REQUEST: Final = 400
+_CLUSTER_ACCESS: Final = (
+    "the cluster's sign-in: its Kubernetes API has to take run:ai's tokens (https://docs.nvidia.com/run-ai/self-hosted/"
+    "documentation/installation-and-configuration/config/cluster-authentication)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,3 +218,24 @@ def life_of(token: str, expires_in: object = None) -> float:
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         pass  # not a JWT, or one without these claims
     return min((life for life in lives if life > 0), default=_UNKNOWN_LIFE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCredential:
+    """run:ai's token, as the cluster's Kubernetes API takes it.
+
+    Args:
+        token_of_runai: Gives the token.
+        origin: What has to be right, for messages.
+    """
+
+    token_of_runai: ClientCredentials
+    origin: str = _CLUSTER_ACCESS
+
+    def token(self) -> str:
+        """Give run:ai's token."""
+        return self.token_of_runai.token()
+
+    def renew(self, token: str) -> bool:
+        """Hear that the cluster has refused it."""
+        return self.token_of_runai.renew(token)

@@ -39,7 +39,7 @@ class Patience:
         connect_s: For a connection.
         read_s: For the next bytes of an answer.
         deadline_s: For one call with all its repetitions.
-        look_s: The same for a look at a workload, which is asked again soon anyway.
+        look_s: The same for a look at a workload and for a list of its pods, which are asked for again soon anyway.
         quiet_s: For the next bytes of a log, before it is asked for anew.
         first_wait_s: Before the first repetition; each further wait is twice as long.
         longest_wait_s: Longest of these waits.
@@ -158,6 +158,7 @@ class Api:
         query: Query = (),
         body: bytes | None = None,
         deadline_s: float | None = None,
+        doubting: bool = False,
     ) -> Any:  # noqa: ANN401 - any JSON value
         """Call the API, as often as the deadline allows, and give the answer's JSON; None for an empty one.
 
@@ -169,6 +170,8 @@ class Api:
             query: Names and values of the query.
             body: JSON to send.
             deadline_s: Instead of the patience's.
+            doubting: Whether a redirect, a refusal or a page for people is taken for a passing disturbance, as where
+                the same call is known to have an answer.
 
         Raises:
             PlatformError: As the classes in `nemo_runspec.errors` say.
@@ -180,6 +183,10 @@ class Api:
                 return self.once(method, path, query=query, body=body, within_s=within_s)
             except TransientError as failure:
                 repetition.wait(failure)
+            except RefusedError as error:
+                if not doubting:
+                    raise
+                repetition.wait(TransientError(error.message, status=error.status))
 
     def once(
         self,

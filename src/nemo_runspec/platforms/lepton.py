@@ -229,22 +229,26 @@ class LeptonClient:
     def submit(self, request: Request, name: str) -> Submitted:
         """Create the job; see `Platform.submit`."""
         assigned = {NAME: name, NODE_GROUP_ID: self._node_group_id(request.names[NODE_GROUP_ID])}
-        identifier = create(
-            self._api,
-            "/jobs",
-            canonical(request.filled(assigned)),
-            name=name,
-            read=_id_of,
-            find=lambda: self._find(name),
-            hide=secret_values(request),
-        )
+        try:
+            identifier = create(
+                self._api,
+                "/jobs",
+                canonical(request.filled(assigned)),
+                name=name,
+                read=_id_of,
+                find=lambda: self._find(name),
+                hide=secret_values(request),
+            )
+        except UnreachableError:
+            self._newborns.add(name)  # it may have been made
+            raise
         self._newborns.add(identifier)
         return Submitted("lepton", request.kind, identifier, name)
 
     def look(self, workload: Submitted) -> Seen:
         """Ask how the job stands; see `Platform.look`."""
         try:
-            job = self._api.call("GET", _path(workload), query=_ALL, deadline_s=self._patience.look_s)
+            job = self._api.call("GET", _path(workload), query=_ALL, deadline_s=self._patience.look_s, doubting=True)
         except GoneError:
             return Seen(JobState.UNKNOWN) if workload.id in self._newborns else Seen(JobState.GONE)
         except UnreachableError:
@@ -255,7 +259,7 @@ class LeptonClient:
     def pods(self, workload: Submitted) -> tuple[str, ...]:
         """List the job's replicas; see `Platform.pods`."""
         try:
-            found = self._api.call("GET", f"{_path(workload)}/replicas", query=_ALL)
+            found = self._api.call("GET", f"{_path(workload)}/replicas", query=_ALL, deadline_s=self._patience.look_s)
         except GoneError:
             return ()
         return in_pod_order(workload.name, [name for name in map(_id_of, _items(found)) if name])
@@ -301,16 +305,21 @@ class LeptonClient:
 
 
 def _path(workload: Submitted) -> str:
-    return f"/jobs/{quote(workload.id, safe='')}"
+    # The identifier is the one that was asked for, so the name does where the reply to the create call never came.
+    return f"/jobs/{quote(workload.id or workload.name, safe='')}"
 
 
 def _items(answer: object) -> list[object]:
     return answer if isinstance(answer, list) else []
 
 
+def _table(item: object, name: str) -> Mapping[str, Any]:
+    table = item.get(name) if isinstance(item, dict) else None
+    return table if isinstance(table, dict) else {}
+
+
 def _metadata(item: object) -> Mapping[str, Any]:
-    metadata = item.get("metadata") if isinstance(item, dict) else None
-    return metadata if isinstance(metadata, dict) else {}
+    return _table(item, "metadata")
 
 
 def _id_of(item: object) -> str | None:
@@ -320,12 +329,20 @@ def _id_of(item: object) -> str | None:
 
 
 def _seen(job: object) -> Seen:
-    status = job.get("status") if isinstance(job, dict) else None
-    if not isinstance(status, dict):
-        return Seen(JobState.UNKNOWN)
+    status = _table(job, "status")
     word = str(status.get("state") or "")
     state = _STATES.get(word, JobState.UNKNOWN)
     # The platform says Running from the first pod on.
-    if state is JobState.RUNNING and (status.get("ready") or 0) < (status.get("active") or 0):
+    if state is JobState.RUNNING and _count(status, "ready") < _count(status, "active"):
         state = JobState.STARTING
+    # A record that has been put away still tells how the job ended.
+    if state is JobState.GONE and 0 < _count(_table(job, "spec"), "completions") <= _count(status, "succeeded"):
+        state = JobState.SUCCEEDED
+    elif state is JobState.GONE and _count(status, "failed"):
+        state = JobState.FAILED
     return Seen(state, word)
+
+
+def _count(table: Mapping[str, Any], name: str) -> int:
+    count = table.get(name)
+    return count if isinstance(count, int) else 0

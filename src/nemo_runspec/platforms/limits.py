@@ -151,7 +151,7 @@ def exec_size(argv: Iterable[str], env: Iterable[tuple[str, str]]) -> int:
         env: Its variables; of two with one name both count, as the platform sends both.
     """
     strings = [*argv, *(f"{name}={value}" for name, value in env)]
-    return sum(len(string.encode()) + 1 + POINTER_BYTES for string in strings)
+    return sum(len(string.encode(errors="surrogatepass")) + 1 + POINTER_BYTES for string in strings)
 
 
 def lacking_problems(given: Mapping[str, object], limits: Limits) -> list[str]:
@@ -196,8 +196,19 @@ def variable_problems(names: Iterable[str], limits: Limits) -> list[str]:
     return problems
 
 
+def text_problem(value: object) -> str | None:
+    """Say why a value is no text that can be sent, or None where it is one; the value itself is not told."""
+    if not isinstance(value, str):
+        return f"is no text but of the type '{type(value).__name__}'"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "holds bytes that are no UTF-8"
+    return None
+
+
 def value_problems(env: Iterable[tuple[str, str]], limits: Limits) -> list[str]:
-    """Say which values are too long, or hold what no environment can; a value itself is not told.
+    """Say which values are no text, too long, or hold what no environment can; a value itself is not told.
 
     Args:
         env: Name and value as they are sent.
@@ -205,6 +216,10 @@ def value_problems(env: Iterable[tuple[str, str]], limits: Limits) -> list[str]:
     """
     problems = []
     for name, value in env:
+        untold = text_problem(value)
+        if untold is not None:
+            problems.append(f"the value of the variable '{name}' {untold}")
+            continue
         size = len(value.encode())
         # The kernel sees the name too, and takes the two together; the platform's own cap is on the value alone.
         longest = min(limits.value_cap, KERNEL_STRING_BYTES - len(name.encode()) - 1)
@@ -220,6 +235,10 @@ def argv_problems(argv: Iterable[str], limits: Limits) -> list[str]:
     words = tuple(argv)
     problems = [] if words and words[0] else ["there is no command to run"]
     for number, word in enumerate(words):
+        untold = text_problem(word)
+        if untold is not None:
+            problems.append(f"word {number} of the command {untold}")
+            continue
         size = len(word.encode())
         if size > KERNEL_STRING_BYTES:
             problems.append(

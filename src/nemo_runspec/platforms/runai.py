@@ -20,11 +20,11 @@ from nemo_runspec.platforms.body import (
     workload_problems,
 )
 from nemo_runspec.platforms.creation import create
-from nemo_runspec.platforms.credentials import ClientCredentials
+from nemo_runspec.platforms.credentials import ClientCredentials, ClusterCredential
 from nemo_runspec.platforms.following import Newborns, follow, stop
 from nemo_runspec.platforms.http import Api, Patience
 from nemo_runspec.platforms.kubernetes import escape, in_pod_order, pod_log_path, pods_path
-from nemo_runspec.platforms.limits import LIMITS, mount_problems
+from nemo_runspec.platforms.limits import LIMITS, mount_problems, text_problem
 from nemo_runspec.platforms.workload import (
     CLUSTER_ID,
     NAME,
@@ -79,7 +79,7 @@ def request(workload: Workload, settings: RunaiSettings) -> Request:
     Raises:
         ProfileError: With everything in it that the platform would refuse.
     """
-    words = [escape(word) for word in workload.argv]
+    words = [escape(word) for word in workload.argv if text_problem(word) is None]  # others are refused below
     command, args = shlex.join(words[:1]), shlex.join(words[1:])
     _check(workload, settings, command=command, args=args)
     variables = escaped_env((*workload.env, *workload.secrets))
@@ -167,24 +167,6 @@ _ENDED: Final = frozenset(state for state in JobState if state.is_final)
 _GONE: Final = frozenset({JobState.GONE})
 _PAGE: Final = 500
 _FORBIDDEN: Final = 403
-_CLUSTER_ACCESS: Final = (
-    "the cluster's sign-in: its Kubernetes API has to take run:ai's tokens (https://docs.nvidia.com/run-ai/self-hosted/"
-    "documentation/installation-and-configuration/config/cluster-authentication)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _ClusterCredential:
-    """run:ai's token, as the cluster's Kubernetes API takes it."""
-
-    token_of_runai: ClientCredentials
-    origin: str = _CLUSTER_ACCESS
-
-    def token(self) -> str:
-        return self.token_of_runai.token()
-
-    def renew(self, token: str) -> bool:
-        return self.token_of_runai.renew(token)
 
 
 class RunaiClient:
@@ -221,39 +203,46 @@ class RunaiClient:
         self._cluster = Api(
             base_url=kube_apiserver_url.rstrip("/"),
             label="the cluster's Kubernetes API",
-            credential=_ClusterCredential(credential),
+            credential=ClusterCredential(credential),
             patience=self._patience,
         )
         self._project_name = project_name
         self._known_project: Mapping[str, Any] = {}
         self._lock = threading.Lock()
         self._newborns = Newborns(self._patience)
+        self._identifiers: dict[str, str] = {}
 
     def submit(self, request: Request, name: str) -> Submitted:
         """Create the workload; see `Platform.submit`."""
         project = self._project()
         identifiers = {PROJECT_ID: str(project["id"]), CLUSTER_ID: str(project.get("clusterId") or "")}
-        identifier = create(
-            self._api,
-            f"/workloads/{request.kind}",
-            canonical(request.filled({NAME: name, **identifiers})),
-            name=name,
-            read=_id_of,
-            find=lambda: self._find(name, identifiers[PROJECT_ID]),
-            hide=secret_values(request),
-        )
+        try:
+            identifier = create(
+                self._api,
+                f"/workloads/{request.kind}",
+                canonical(request.filled({NAME: name, **identifiers})),
+                name=name,
+                read=_id_of,
+                find=lambda: self._find(name),
+                hide=secret_values(request),
+            )
+        except UnreachableError:
+            self._newborns.add(name)  # it may have been made
+            raise
         self._newborns.add(identifier)
         return Submitted("dgxcloud", request.kind, identifier, name)
 
     def look(self, workload: Submitted) -> Seen:
         """Ask how the workload stands; see `Platform.look`."""
         try:
-            answer = self._api.call("GET", _path(workload), deadline_s=self._patience.look_s)
+            path = self._path(workload)
+            answer = self._api.call("GET", path, deadline_s=self._patience.look_s, doubting=True)
         except GoneError:
-            return Seen(JobState.UNKNOWN) if workload.id in self._newborns else Seen(JobState.GONE)
-        except UnreachableError:
+            is_new = (workload.id or workload.name) in self._newborns
+            return Seen(JobState.UNKNOWN if is_new else JobState.GONE)
+        except (RefusedError, UnreachableError):
             return Seen(JobState.UNREACHABLE)
-        self._newborns.seen(workload.id)
+        self._newborns.seen(workload.id or workload.name)
         phase = str(_table(answer).get("actualPhase") or _table(answer).get("phase") or "")
         return Seen(_PHASES.get(phase, JobState.UNKNOWN), phase)
 
@@ -263,16 +252,15 @@ class RunaiClient:
         An application may be refused run:ai's own list; then the cluster is asked.
         """
         try:
-            found = [
-                str(pod.get("name")) for pod in self._pages(f"/workloads/{quote(workload.id, safe='')}/pods", "pods")
-            ]
+            found = [str(pod.get("name")) for pod in self._pods(workload, self._patience.look_s)]
         except GoneError:
             return ()
         except DeniedError as error:
             if error.status != _FORBIDDEN:
                 raise
-            answer = _table(self._cluster.call("GET", pods_path(self._namespace())))
-            names = (str(_table(_table(pod).get("metadata")).get("name")) for pod in answer.get("items") or ())
+            path = pods_path(self._namespace())
+            answer = _table(self._cluster.call("GET", path, deadline_s=self._patience.look_s))
+            names = (str(_table(_table(pod).get("metadata")).get("name")) for pod in _items(answer, "items"))
             found = [name for name in names if name.startswith(f"{workload.name}-")]
         return in_pod_order(workload.name, found)
 
@@ -283,6 +271,7 @@ class RunaiClient:
             lambda: self._cluster.stream(path, query=(("follow", "true"),)),
             lambda: self.look(workload),
             self._patience,
+            lambda: self._restarts(workload, pod),
         )
 
     def cancel(self, workload: Submitted) -> None:
@@ -296,23 +285,55 @@ class RunaiClient:
 
         if look().state.is_final:
             return
-        stop(lambda: self._api.call("POST", f"{_path(workload)}/suspend"), look, _ENDED, self._patience)
+        stop(lambda: self._api.call("POST", f"{self._path(workload)}/suspend"), look, _ENDED, self._patience)
         if look().state in _ENDED - {JobState.CANCELLED}:
             return
 
         def delete() -> None:
-            self._api.call("DELETE", _path(workload))
-            self._newborns.seen(workload.id)
+            self._api.call("DELETE", self._path(workload))
+            self._newborns.seen(workload.id or workload.name)
 
         if not stop(delete, look, _GONE, self._patience):
             message = f"run:ai has not deleted the workload '{workload.name}': it is '{look().word}'"
             raise PlatformError(message, remedy="Cancel it again, or delete it in run:ai's own view.")
 
-    def _find(self, name: str, project_id: str) -> str | None:
-        for workload in self._pages("/workloads", "workloads", f"name=={name}"):
+    def _path(self, workload: Submitted) -> str:
+        return f"/workloads/{workload.kind}/{quote(self._id(workload), safe='')}"
+
+    def _id(self, workload: Submitted) -> str:
+        """Give run:ai's identifier; where only the name was kept, as the reply never came, run:ai's list has it.
+
+        Raises:
+            GoneError: The list has no such name.
+        """
+        if workload.id not in {"", workload.name}:
+            return workload.id
+        found = self._identifiers.get(workload.name) or self._find(workload.name, self._patience.look_s)
+        if found is None:
+            message = f"run:ai has no workload '{workload.name}' in the project '{self._project_name}'"
+            raise GoneError(message)
+        self._identifiers[workload.name] = found
+        return found
+
+    def _find(self, name: str, deadline_s: float | None = None) -> str | None:
+        project_id = str(self._project()["id"])
+        for workload in self._pages("/workloads", "workloads", f"name=={name}", deadline_s=deadline_s):
             if workload.get("name") == name and str(workload.get("projectId", project_id)) == project_id:
                 return _id_of(workload)
         return None
+
+    def _pods(self, workload: Submitted, deadline_s: float) -> Iterator[Mapping[str, Any]]:
+        path = f"/workloads/{quote(self._id(workload), safe='')}/pods"
+        return self._pages(path, "pods", deadline_s=deadline_s)
+
+    def _restarts(self, workload: Submitted, pod: str) -> str:
+        """Tell a pod's containers that came one after the other apart; an empty text where run:ai does not."""
+        try:
+            found = [one for one in self._pods(workload, self._patience.poll_s) if one.get("name") == pod]
+        except PlatformError:
+            return ""
+        counts = [_table(container).get("restarts") for one in found for container in _items(one, "containers")]
+        return " ".join(str(count) for count in counts if isinstance(count, int))
 
     def _namespace(self) -> str:
         """Give the Kubernetes namespace of the project: as run:ai says, or else as it usually calls it."""
@@ -336,25 +357,28 @@ class RunaiClient:
         message = f"run:ai has no project '{self._project_name}' for this application"
         raise RefusedError(message, remedy=guess(self._project_name, names, what="projects"))
 
-    def _pages(self, path: str, key: str, filter_by: str = "") -> Iterator[Mapping[str, Any]]:
+    def _pages(
+        self, path: str, key: str, filter_by: str = "", *, deadline_s: float | None = None
+    ) -> Iterator[Mapping[str, Any]]:
         """Give the items of a list, page by page; a platform may give fewer on a page than asked for."""
         offset = 0
         while True:
             query = (("offset", str(offset)), ("limit", str(_PAGE)), *((("filterBy", filter_by),) if filter_by else ()))
-            answer = _table(self._api.call("GET", path, query=query))
-            items = [item for item in answer.get(key) or () if isinstance(item, dict)]
+            answer = _table(self._api.call("GET", path, query=query, deadline_s=deadline_s))
+            items = [item for item in _items(answer, key) if isinstance(item, dict)]
             yield from items
             offset += len(items)
             if not items or (answer.get("next") is None and len(items) < _PAGE):
                 return
 
 
-def _path(workload: Submitted) -> str:
-    return f"/workloads/{workload.kind}/{quote(workload.id, safe='')}"
-
-
 def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _items(table: object, key: str) -> list[object]:
+    items = _table(table).get(key)
+    return items if isinstance(items, list) else []
 
 
 def _id_of(answer: object) -> str | None:

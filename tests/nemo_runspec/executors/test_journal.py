@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,3 +80,49 @@ def test_a_record_that_cannot_be_read_is_an_error_with_its_path(tmp_path: Path) 
     path.write_text("{", encoding="utf-8")
     with pytest.raises(NemotronError, match=r"cannot be read: .*sft-abc123\.json"):
         journal.read("sft-abc123")
+
+
+UNREADABLE = {
+    "no JSON": "{",
+    "no text": b"\xff",
+    "another version": '{"version": 99}',
+    "a list": "[]",
+    "nothing": '{"version": 1}',
+    "more": json.dumps({"version": 1, **asdict(entry()), "colour": "red"}),
+    "numbers": json.dumps({"version": 1, **asdict(entry()), "created": 7}),
+    "no connection": json.dumps({"version": 1, **asdict(entry()), "connection": ["x"]}),
+    "another's": json.dumps({"version": 1, **asdict(entry("sft-zzzzzz"))}),
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_record_that_cannot_be_read_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | bytes
+) -> None:
+    journal = Journal(tmp_path)
+    journal.write(entry("good-000001"))
+    journal.write(entry())
+    path = journal.folder / "sft-abc123.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert [found.name for found in journal.entries()] == ["good-000001"]
+    (warning,) = caplog.messages
+    assert str(path) in warning
+    with pytest.raises(NemotronError, match=r"the record of the job 'sft-abc123' .*sft-abc123\.json"):
+        journal.read("sft-abc123")
+
+
+def test_files_of_others_are_not_looked_at(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(entry())
+    (journal.folder / "Notes of mine.json").write_text("{", encoding="utf-8")
+    (journal.folder / "folder.json").mkdir()
+    assert [found.name for found in journal.entries()] == ["sft-abc123"]
+
+
+def test_a_record_without_what_came_later_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(entry())
+    (journal.folder / "old-000001.json").write_text(
+        '{"version": 1, "platform": "lepton", "kind": "job", "name": "old-000001"}', encoding="utf-8"
+    )
+    assert journal.read("old-000001").title == ""

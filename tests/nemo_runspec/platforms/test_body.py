@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.body import escaped_env, merged, refuse, spec_problems, workload_problems
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import NAME, Workload
@@ -64,3 +67,20 @@ def test_a_custom_spec_leaves_the_jobs_own_fields_alone() -> None:
     assert spec_problems({"storage": {"nfs": []}, "other": 1}, ours) == []
     assert len(spec_problems({"image": "x", "storage": {"pvc": []}}, ours)) == 2
     assert len(spec_problems({"storage": None}, ours)) == 1
+
+
+@pytest.mark.parametrize("value", [3, "\udcff"])
+@pytest.mark.parametrize("kind", ["env", "secrets"])
+def test_a_value_that_is_no_text_is_told_by_its_name(kind: str, value: Any) -> None:  # noqa: ANN401 - the point is its type
+    values: tuple[tuple[str, Any], ...] = (("GOOD", "x"), ("BAD", value))
+    given = {"env": (), "secrets": (), kind: values}
+    workload = Workload(image="i", argv=("x",), env=given["env"], secrets=given["secrets"])
+    (problem,) = workload_problems(workload, RUNAI)
+    assert "'BAD'" in problem
+    with pytest.raises(ProfileError, match="'BAD'"):
+        runai.request(workload, runai.RunaiSettings(project_name="p"))
+    settings = lepton.LeptonSettings(resource_shape="s", node_group="g")
+    with pytest.raises(ProfileError, match="'BAD'"):
+        lepton.request(workload, settings)
+    with pytest.raises(ProfileError, match="word 1 of the command"):
+        runai.request(replace(workload, argv=("x", value)), runai.RunaiSettings(project_name="p"))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.errors import DeniedError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.creation import create
 from nemo_runspec.platforms.credentials import FixedToken
 from nemo_runspec.platforms.http import Api
@@ -100,8 +100,38 @@ def test_a_400_for_the_same_name_after_a_lost_reply_is_ones_own(server: Scripted
     assert made(server, time, Finder(None, "found")) == "found"
 
 
-def test_a_refusal_after_a_lost_reply_is_a_refusal(server: Scripted, time: FakeTime) -> None:
-    server.script("POST /jobs", Reply(status=503), Reply(status=400, body={"message": "no such shape, hunter2"}))
+NO = [400, 401, 403, 404, 422, 302]
+
+
+@pytest.mark.parametrize("status", NO)
+def test_a_no_after_a_lost_reply_tells_nothing_of_what_was_sent_before(
+    server: Scripted, time: FakeTime, status: int
+) -> None:
+    server.script("POST /jobs", Reply(fault="drop"), Reply(status=status, body={"message": "no such shape, hunter2"}))
+    with pytest.raises(
+        UnreachableError, match=r"not known whether .* 'nano3-abc123' .* no such shape, \*\*\*"
+    ) as caught:
+        made(server, time, Finder(None))
+    assert "status('nano3-abc123')" in str(caught.value)
+    assert ("Check t." in str(caught.value)) is (status == 401)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("status", NO)
+def test_the_list_may_lag_behind_the_no_to_a_repetition(server: Scripted, time: FakeTime, status: int) -> None:
+    server.script("POST /jobs", Reply(fault="drop"), Reply(status=status))
+    assert made(server, time, Finder(*[None] * 5, "found")) == "found"
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("error", [RefusedError("a page for people", status=302), GoneError("no list", status=404)])
+def test_an_odd_answer_of_the_list_is_no_answer(server: Scripted, time: FakeTime, error: PlatformError) -> None:
+    server.script("POST /jobs", Reply(fault="drop"), TAKEN)
+    assert made(server, time, Finder(error, error, "found")) == "found"
+
+
+def test_a_refusal_after_too_many_requests_is_a_refusal(server: Scripted, time: FakeTime) -> None:
+    server.script("POST /jobs", Reply(status=429), Reply(status=400, body={"message": "no such shape, hunter2"}))
     with pytest.raises(RefusedError, match=r"no such shape, \*\*\*"):
         made(server, time, Finder(None))
 
@@ -125,8 +155,11 @@ def test_who_may_not_list_sends_again(server: Scripted, time: FakeTime) -> None:
 
 def test_a_credential_that_is_no_longer_taken_is_told(server: Scripted, time: FakeTime) -> None:
     server.script("POST /jobs", Reply(status=503), MADE)
-    with pytest.raises(DeniedError, match="expired"):
-        made(server, time, Finder(DeniedError("expired", status=401)))
+    with pytest.raises(
+        UnreachableError, match="not known whether the workload 'nano3-abc123' was created: expired"
+    ) as it:
+        made(server, time, Finder(DeniedError("expired", status=401, remedy="Log in.")))
+    assert "Log in. Look for 'nano3-abc123' before" in str(it.value)
 
 
 @pytest.mark.parametrize("status", [401, 403])

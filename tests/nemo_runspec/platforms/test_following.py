@@ -164,8 +164,57 @@ def test_leaving_early_closes_the_connection(time: FakeTime) -> None:
 def test_a_container_that_was_started_again_has_a_new_log() -> None:
     reader = LogReader()
     assert list(reader.lines([b"first\nun"])) == ["first"]
-    assert list(reader.lines([b"sec", b"ond\n"])) == ["un", "second"]
+    assert not reader.is_another
+    assert list(reader.lines([b"sec", b"ond is as long\n"])) == ["un"]
+    assert reader.is_another
+    assert list(reader.new_container()) == []
+    assert list(reader.lines([b"second\n"])) == ["second"]
     assert list(reader.lines([b"second\nthird\n"])) == ["third"]
+    assert not reader.is_another
+
+
+BANNER = b"".join(b"Collecting package %03d\n" % number for number in range(250))
+CRASHED = BANNER + b"step 1\nstep 2\nCRASH\n"
+RESUMED = BANNER + b"resumed from step 2\nstep 3\nstep 4\nstep 5\ndone\n"
+
+
+@pytest.mark.parametrize("second", [RESUMED, BANNER, BANNER[:10], b"x\n"], ids=["longer", "shorter", "short", "other"])
+def test_no_line_of_a_new_container_is_lost_whatever_it_begins_with(time: FakeTime, second: bytes) -> None:
+    look = states(*[RUNNING] * 4, DONE)
+    got = list(follow(logs(CRASHED, second), look, time.patience()))
+    assert got == [*lines_of(CRASHED), *lines_of(second)]
+
+
+def test_a_log_of_which_nothing_is_there_once_more_is_not_another() -> None:
+    reader = LogReader()
+    list(reader.lines([CRASHED]))
+    assert list(reader.lines([])) == []
+    assert not reader.is_another
+    assert list(reader.lines([CRASHED, b"more\n"])) == ["more"]
+
+
+def test_a_connection_that_breaks_within_what_was_read_says_nothing_of_a_new_container(time: FakeTime) -> None:
+    opened = logs(CRASHED, (CRASHED[:700], BROKEN), CRASHED + b"more\n")
+    got = list(follow(opened, states(*[RUNNING] * 5, DONE), time.patience()))
+    assert got == [*lines_of(CRASHED), "more"]
+
+
+def test_a_new_container_whose_log_is_then_not_there_is_waited_for(time: FakeTime) -> None:
+    opened = logs(CRASHED, b"other\n", BROKEN, GoneError("not yet"), b"other\n")
+    got = list(follow(opened, states(*[RUNNING] * 20, DONE), time.patience()))
+    assert got == [*lines_of(CRASHED), "other"]
+    assert len(time.waits) > 2
+
+
+def test_containers_that_write_the_same_are_told_apart_where_the_platform_does(time: FakeTime) -> None:
+    counts = iter(["0", "", "0", "1", *["1"] * 20])
+    look = states(*[RUNNING] * 10, DONE)
+    got = list(follow(logs(b"a\nb\nCRASH"), look, time.patience(), lambda: next(counts)))
+    assert got == ["a", "b", "CRASH", "a", "b", "CRASH"]
+
+
+def lines_of(log: bytes) -> list[str]:
+    return log.decode().splitlines()
 
 
 @pytest.mark.parametrize("size", [1, 7, 4_095, 4_096, 4_097, 100_000])
@@ -185,6 +234,7 @@ def test_a_shorter_log_of_the_same_beginning_has_nothing_new() -> None:
     list(reader.lines([b"a\nb\n"]))
     assert list(reader.lines([b"a\n"])) == []
     assert not reader.is_empty
+    assert reader.is_another  # a log does not shrink: to be safe it is given again
 
 
 def test_bytes_that_are_no_text_are_shown_as_such() -> None:

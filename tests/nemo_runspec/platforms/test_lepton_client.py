@@ -144,6 +144,69 @@ STATES: list[tuple[Reply, JobState]] = [
 ]
 
 
+ODD = {"302": Reply(status=302), "400": Reply(status=400), "422": Reply(status=422), "page": Reply(body=b"<html>")}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_odd_answer_ends_no_waiting(server: Scripted, time: FakeTime, odd: Reply) -> None:
+    server.script(f"GET {JOB}", odd, job("Running"))
+    assert client(server, time).look(SUBMITTED).state is JobState.RUNNING
+    server.script(f"GET {JOB}", odd)
+    assert client(server, time).look(SUBMITTED).state is JobState.UNREACHABLE
+    assert 29 < sum(time.waits) < 32
+
+
+def ended(state: str, completions: object, **status: object) -> Reply:
+    return Reply(body={"spec": {"completions": completions}, "status": {"state": state, **status}})
+
+
+@pytest.mark.parametrize("word", ["Archived", "Deleted"])
+@pytest.mark.parametrize(
+    ("completions", "status", "state"),
+    [
+        (2, {"succeeded": 2}, JobState.SUCCEEDED),
+        (2, {"succeeded": 2, "failed": 1}, JobState.SUCCEEDED),
+        (2, {"succeeded": 1, "failed": 1}, JobState.FAILED),
+        (2, {"succeeded": 1, "failed": 0}, JobState.GONE),
+        (2, {}, JobState.GONE),
+        (None, {"succeeded": 2, "failed": None}, JobState.GONE),
+        (0, {"succeeded": 0}, JobState.GONE),
+        ("2", {"succeeded": "2"}, JobState.GONE),
+    ],
+)
+def test_a_job_that_was_put_away_keeps_its_end(
+    server: Scripted, time: FakeTime, word: str, completions: object, status: dict[str, object], state: JobState
+) -> None:
+    server.script(f"GET {JOB}", ended(word, completions, **status))
+    assert client(server, time).look(SUBMITTED) == Seen(state, word)
+
+
+def test_a_lost_reply_and_a_refused_token_leave_a_name_to_look_for(server: Scripted, time: FakeTime) -> None:
+    server.script("GET /dedicated-node-groups", GROUPS)
+    server.script("POST /jobs", Reply(fault="drop"))
+    server.script(f"GET {JOB}", Reply(status=401), Reply(status=404), job("Running"))
+    platform = client(server, time)
+    with pytest.raises(UnreachableError, match=f"not known whether the workload '{NAME}' was created"):
+        platform.submit(REQUEST, NAME)
+    assert platform.look(SUBMITTED).state is JobState.UNKNOWN
+    assert platform.look(SUBMITTED).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("identifier", [NAME, ""])
+def test_a_job_whose_reply_was_never_heard_has_its_name(server: Scripted, time: FakeTime, identifier: str) -> None:
+    server.script(f"GET {JOB}", job("Running"), job("Stopped"))
+    server.script(f"PATCH {JOB}", Reply())
+    client(server, time).cancel(Submitted("lepton", "job", identifier, NAME))
+    assert server.lines == [f"GET {JOB}", f"PATCH {JOB}", f"GET {JOB}"]
+
+
+def test_a_list_of_pods_that_fails_is_soon_given_up(server: Scripted, time: FakeTime) -> None:
+    server.script(f"GET {JOB}/replicas", Reply(status=503))
+    with pytest.raises(UnreachableError):
+        client(server, time).pods(SUBMITTED)
+    assert sum(time.waits) < 32
+
+
 @pytest.mark.parametrize(("reply", "state"), STATES)
 def test_every_state(server: Scripted, time: FakeTime, reply: Reply, state: JobState) -> None:
     server.script(f"GET {JOB}", reply)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -174,3 +175,14 @@ def test_what_a_platform_cannot_do_without_is_named_with_an_example() -> None:
         "Lepton needs 'resource_shape', for example: resource_shape = \"gpu.8xh100-sxm\""
     ]
     assert lacking_problems({}, LIMITS["dgxcloud"]) == []
+
+
+@pytest.mark.parametrize("value", [3, None, True, b"x", "\udcff", "a\ud800b"])
+def test_what_is_no_text_is_a_problem_and_no_traceback(value: Any) -> None:  # noqa: ANN401 - the point is its type
+    (problem,) = value_problems([("NAME", value), ("OTHER", "x")], LEPTON)
+    assert problem.startswith("the value of the variable 'NAME' ")
+    assert problem.isascii()
+    assert argv_problems(["a", value], LEPTON) == [
+        problem.replace("the value of the variable 'NAME'", "word 1 of the command")
+    ]
+    assert exec_size(["a"], [("NAME", value)]) > 0
