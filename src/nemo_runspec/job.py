@@ -116,7 +116,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     resolution = Resolution(
         ArtifactStore(artifact_root), missing={} if allow_missing or deferred else None, deferred=deferred
     )
-    resolved = resolve(config.tree, resolution, path=config.path)
+    resolved = resolve(config.tree, resolution, path=config.path, places=config.places)
     run: dict[str, Any] = resolved["run"]
     profile = effective_profile(chosen, run["env"])
     nodes = _nodes(spec, profile, config)
@@ -198,5 +198,8 @@ def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
     """
     known = known_keys(type(profile))
     elsewhere = {key for kind in EXECUTORS.values() for key in known_keys(kind)}
-    values = {key: value for key, value in run_env.items() if key in known or key not in elsewhere}
+    own = profile.as_config()
+    # What is the profile's own keeps its place in env.toml.
+    changed = {key: value for key, value in run_env.items() if key not in own or own[key] != value}
+    values = {key: value for key, value in changed.items() if key in known or key not in elsewhere}
     return profile.with_overrides(values, Origin("run.env"))

@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.env import CloudProfile
+from nemo_runspec.env.cloud_rules import refused_variables, unshared
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.redaction import redact_named
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: st
     if isinstance(profile, CloudProfile) and profile.container_image is None and spec.image is None:
         yield missing_image(spec, profile)
     nodes = profile.nodes or spec.resources.nodes
+    if isinstance(profile, CloudProfile):
+        yield from _in_pods(spec, profile)
     if spec.run.launch == "ray" and isinstance(profile, CloudProfile) and nodes > 1:
         message = (
             f"{spec.script_path.name} runs on Ray, and a Ray cluster of {nodes} nodes is not started on a cloud yet"
@@ -53,6 +57,17 @@ def obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: st
     if "://" in workspace:
         message = f"the workspace is {workspace}, and a job on this machine needs a folder"
         yield ProfileError(message, where=profile.where("workspace"), remedy="Set `workspace` to a folder's path.")
+
+
+def _in_pods(spec: Runspec, profile: CloudProfile) -> Iterator[ProfileError]:
+    """Yield what a script asks for itself and pods cannot give; a profile's own wishes are judged with it."""
+    refused = list(refused_variables(spec.env, LIMITS[profile.executor]))
+    if refused:
+        message = f"{spec.script_path.name} [tool.runspec.env]: {'; '.join(refused)}"
+        yield ProfileError(message, where=spec.source, remedy="Take it out of the script's block.")
+    if profile.nodes is None and spec.run.launch != "direct":
+        for problem in unshared(profile, spec.resources.nodes):
+            yield ProfileError(problem.message, where=problem.where, remedy=problem.remedy)
 
 
 def missing_image(spec: Runspec, profile: Profile) -> ProfileError:

@@ -96,8 +96,10 @@ class Place:
                 launcher += ["-m", "nemo_runspec.torchrun", *nodes, "--nproc-per-node", str(processes)]
             words[:1] = launcher
         elif spec.run.launch == "torchrun":
-            message = f"cmd = \"{written}\" does not start with 'python', which torchrun replaces"
-            raise SpecError(message, remedy='Write cmd = "python {script} --config {config}", or launch = "direct".')
+            name, where = ("run_command", None) if template else ("cmd", spec.source)
+            message = f"{name} = \"{written}\" does not start with 'python', which torchrun replaces"
+            remedy = f'Write {name} = "{DEFAULT_COMMAND}", or launch = "direct".'
+            raise SpecError(message, where=where, remedy=remedy)
         return tuple(words)
 
     def _fill(self, word: str, config: str) -> str:

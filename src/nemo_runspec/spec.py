@@ -15,6 +15,7 @@ from nemo_runspec.paths import PathKind, absolute, kind_of
 from nemo_runspec.toml.kinds import VARIABLE_NAME, Integer, Record, TableOf, Text
 from nemo_runspec.toml.source import Problem, TomlSource, key_text, parse_toml, raise_problems
 from nemo_runspec.toml.values import empty_table, freeze
+from nemo_runspec.words import PLACEHOLDERS, placeholders_in, split_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,13 +28,10 @@ CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 SCHEMA_VERSIONS = ("1",)
 LAUNCHES: tuple[Launch, ...] = ("torchrun", "ray", "direct")
 CONFIG_FORMATS: tuple[ConfigFormat, ...] = ("omegaconf", "yaml", "json")
-PLACEHOLDERS = ("config", "script")
 
 _OPENING = "# /// script"
 _CLOSING = "# ///"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
-# `${NAME}` is the shell's and left to it.
-_PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _EXAMPLE = "\n".join(
     f"    {line}"
     for line in (
@@ -185,10 +183,13 @@ def _problems(block: object, source: TomlSource) -> Iterator[Problem]:
         )
     run = block.get("run")
     cmd = run.get("cmd") if isinstance(run, dict) else None
-    for name in _PLACEHOLDER.findall(cmd) if isinstance(cmd, str) else ():
+    where = source.where("tool", "runspec", "run", "cmd")
+    for name in placeholders_in(cmd) if isinstance(cmd, str) else ():
         if name not in PLACEHOLDERS:
-            where = source.where("tool", "runspec", "run", "cmd")
             yield Problem(f"run.cmd has an unknown placeholder {{{name}}}", where, _placeholder_remedy(name))
+    failure = split_failure(cmd) if isinstance(cmd, str) else None
+    if failure is not None:
+        yield Problem(f"run.cmd cannot be split into words: {failure}", where, "Close the quote.")
 
 
 def _placeholder_remedy(name: str) -> str:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 # What double quotes leave special in a shell, and a `$` that begins no variable.
 _SPECIAL = re.compile(r'[\\"`]|\$(?![A-Za-z_{])')
 
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+PLACEHOLDERS = ("script", "config")
+"""What may stand in braces in a command that is written down for later."""
+
 
 class Expanded(str):
     """A word in which `$NAME` and `${NAME}` stand for variables of the job's own environment.
@@ -29,3 +33,17 @@ class Expanded(str):
 def join(words: Iterable[str]) -> str:
     """Give a command line for a shell that takes each word as it is, but for the variables of `Expanded` ones."""
     return " ".join(word.quoted() if isinstance(word, Expanded) else shlex.quote(word) for word in words)
+
+
+def placeholders_in(template: str) -> tuple[str, ...]:
+    """Give the names that stand in braces; `${NAME}` is a shell's variable and none of them."""
+    return tuple(_PLACEHOLDER.findall(template))
+
+
+def split_failure(line: str) -> str | None:
+    """Say why a command line cannot be split into words as a shell does; None where it can."""
+    try:
+        shlex.split(line)
+    except ValueError as failure:
+        return str(failure)
+    return None

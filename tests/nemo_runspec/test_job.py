@@ -168,6 +168,8 @@ CLOUDS = """\
 executor = "lepton"
 nemo_run_dir = "/mnt/shared/nemo_run"
 mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
+node_group = "group"
+resource_shape = "cpu.large"
 container_image = "image:1"
 nodes = 2
 gpus_per_node = 0

@@ -78,3 +78,24 @@ def test_ray_is_not_spread_over_the_nodes_of_a_cloud(tmp_path: Path) -> None:
     assert _told(obstacles(spec, LEPTON, "/mnt", "/mnt/a")) == []
     told = _told(obstacles(spec, replace(LEPTON, nodes=2), "/mnt", "/mnt/a"))
     assert "a Ray cluster of 2 nodes is not started on a cloud yet" in told[0]
+
+
+def test_a_script_cannot_set_what_pods_find_out_for_themselves(tmp_path: Path) -> None:
+    spec = parse(write_recipe(tmp_path))
+    spec = replace(spec, env={"RANK": "1", "LEPTON_WORKSPACE_ID": "x", "FINE": "1"})
+    (error,) = obstacles(spec, LEPTON, "/mnt", "/mnt/a")
+    assert "'LEPTON_WORKSPACE_ID' is Lepton's own" in error.message
+    assert "'RANK' tells a process its place" in error.message
+    assert "FINE" not in error.message
+    assert error.where == spec.source
+    assert _told(obstacles(spec, LocalProfile.default(), "/out", "/out/a")) == []
+
+
+def test_nodes_that_the_script_asks_for_share_the_jobs_folder(tmp_path: Path) -> None:
+    spec = parse(write_recipe(tmp_path, launch="torchrun"))
+    own = replace(LEPTON, mounts=({**MOUNT, "from": "node-local"},))
+    assert _told(obstacles(spec, own, "/mnt", "/mnt/a")) == []
+    wide = replace(spec, resources=replace(spec.resources, nodes=2))
+    assert "nemo_run_dir is on 'node-local'" in _told(obstacles(wide, own, "/mnt", "/mnt/a"))[0]
+    assert _told(obstacles(wide, LEPTON, "/mnt", "/mnt/a")) == []
+    assert _told(obstacles(replace(wide, run=replace(wide.run, launch="direct")), own, "/mnt", "/mnt/a")) == []

@@ -64,10 +64,15 @@ def test_a_profiles_command_replaces_the_scripts(tmp_path: Path) -> None:
 
 
 def test_a_profiles_command_that_torchrun_cannot_start_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match='cmd = "uv run'):
+    with pytest.raises(SpecError, match='run_command = "uv run'):
         Place.pod(SCRIPT, nodes=1, repo_root=None).compose(
             _spec(tmp_path), config="t.yaml", processes=1, template="uv run {script}"
         )
+    with pytest.raises(SpecError, match='cmd = "uv run') as caught:
+        Place.pod(SCRIPT, nodes=1, repo_root=None).compose(
+            _spec(tmp_path, cmd="uv run {script}"), config="t.yaml", processes=1
+        )
+    assert caught.value.where is not None
 
 
 def test_paths_of_what_travels_are_found_in_the_pod() -> None:

@@ -136,6 +136,7 @@ def edited(old: str, new: str) -> str:
         (edited('"torchrun"', '"trochrun"'), 12, 'run.launch must be "torchrun", "ray" or "direct"', "'torchrun'"),
         (edited('launch = "torchrun"', ""), 11, "run.launch is missing", 'launch = "torchrun"'),
         (edited("{config}", "{confg}"), 13, "run.cmd has an unknown placeholder {confg}", "Did you mean 'config'?"),
+        (edited("{config}", "'{config}"), 13, "run.cmd cannot be split into words: No closing quotation", "Close"),
         (edited('"/opt/nemo-rl"', '"nemo-rl"'), 14, "run.workdir must be an absolute path", None),
         (edited("default =", "defualt ="), 17, "config.defualt is not a known key", "Did you mean 'default'?"),
         (edited('"yaml"', '"yml"'), 18, 'config.format must be "omegaconf", "yaml" or "json"', "Did you mean 'yaml'?"),

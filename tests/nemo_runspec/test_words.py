@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from nemo_runspec.words import Expanded, join
+from nemo_runspec.words import Expanded, join, placeholders_in, split_failure
 
 WORDS = ["plain", "two words", "a'b\"c", "$HOME", "$(id)", "`id`", "back\\slash", "line\nbreak", "ümlaut ☃", "", "*"]
 
@@ -33,3 +33,12 @@ def test_a_shell_gets_every_word_as_it_is() -> None:
 )
 def test_an_expanded_word_is_filled_in_once_and_runs_nothing(word: str, expected: str) -> None:
     assert _printed(join([Expanded(word)]), RANK="3 $HOME") == [expected]
+
+
+def test_placeholders_are_told_from_the_shells_variables() -> None:
+    assert placeholders_in("python {script} ${HOME} {a,b} {} --x={foo}") == ("script", "foo")
+
+
+def test_a_line_that_is_no_words_says_why() -> None:
+    assert split_failure("python 'a b'") is None
+    assert split_failure("python 'a b") == "No closing quotation"

@@ -7,7 +7,7 @@ the profile (as `run.env`), the command line. Lists and tables are replaced, not
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from yaml import Node, ScalarNode, YAMLError, compose
 from yaml.error import MarkedYAMLError
 
 from nemo_runspec.config.override import apply_override, plain_tree, put, shortened
-from nemo_runspec.config.resolvers import register
+from nemo_runspec.config.resolvers import expression_error, place_of, register
 from nemo_runspec.env import known_keys
 from nemo_runspec.errors import ConfigError, Location, guess
 from nemo_runspec.paths import PathKind, absolute, kind_of
 from nemo_runspec.spec import CONFIG_SUFFIXES, config_names, is_path
+from nemo_runspec.toml.values import empty_table
 from nemo_runspec.yaml_text import Loader
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class MergedConfig:
         tree: The values; never changed after it was built.
         path: The configuration's file.
         origins: Dotted key -> where its value comes from, for each value that is not the file's own.
+        places: The same keys -> the line in env.toml, or None for what stands in no file.
     """
 
     tree: DictConfig
     path: Path
     origins: Mapping[str, str]
+    places: Mapping[str, Location | None] = field(default_factory=empty_table)
 
 
 def find_config(spec: Runspec, name: str | None) -> Path:
@@ -162,14 +165,17 @@ def build_job_config(
     fields = known_keys(type(profile))
     tree.run.env = {_own_name(key, fields): value for key, value in plain_tree(tree)["run"]["env"].items()}
     origins: dict[str, str] = {}
+    places: dict[str, Location | None] = {}
     for table in (env_file.wandb, env_file.artifacts):
         for key, value in table.as_config().items():
             put(tree, f"run.{table.name}.{key}", value)
             origins[f"run.{table.name}.{key}"] = f"env.toml [{table.name}]"
+            places[f"run.{table.name}.{key}"] = table.origins[key].where
     for key, value in profile.as_config().items():
         put(tree, f"{PROFILE_SECTION}.{key}", value)
         if profile.source is not None:
             origins[f"{PROFILE_SECTION}.{key}"] = f"profile {profile.origins.get(key, profile.name)}"
+            places[f"{PROFILE_SECTION}.{key}"] = profile.where(key) or profile.source
     for written in overrides:
         override = _with_own_name(written, fields)
         _check_profile_key(override, profile, tree)
@@ -180,8 +186,10 @@ def build_job_config(
         inside = f"{override.key}."
         origins = {key: origin for key, origin in origins.items() if not key.startswith(inside)}
         origins[override.key] = COMMAND_LINE
-    _check_places(tree, config.path)
-    return MergedConfig(tree, config.path, MappingProxyType(origins))
+        places = {key: place for key, place in places.items() if not key.startswith(inside)}
+        places[override.key] = None
+    _check_places(tree, config.path, places)
+    return MergedConfig(tree, config.path, MappingProxyType(origins), MappingProxyType(places))
 
 
 def _section(tree: object, key: str) -> Any:  # noqa: ANN401 - any YAML value
@@ -201,7 +209,7 @@ def _check_sections(tree: DictConfig, override: Override) -> None:
             raise ConfigError(message, remedy=f"Set one of its entries: {section}.KEY=VALUE.")
 
 
-def _check_places(tree: DictConfig, path: Path) -> None:
+def _check_places(tree: DictConfig, path: Path, places: Mapping[str, Location | None]) -> None:
     """Check the two entries that are read before the rest is resolved.
 
     Raises:
@@ -212,8 +220,7 @@ def _check_places(tree: DictConfig, path: Path) -> None:
         try:
             OmegaConf.select(tree, key)
         except OmegaConfBaseException as error:
-            message = f"'{key}': {str(error).splitlines()[0]}"
-            raise ConfigError(message, where=Location(path), remedy="Correct the ${...} expression.") from error
+            raise expression_error(error, key, place_of(key, path, places)) from error
 
 
 def _own_name(key: str, fields: Mapping[str, TableField]) -> str:

@@ -16,6 +16,7 @@ from nemo_runspec.env.reader import (
     load_env_profile,
     parse_env,
 )
+from nemo_runspec.env.refusals import explain_refusal
 from nemo_runspec.env.reserved import RESERVED, ArtifactsTable, CacheTable, CliTable, WandbTable
 from nemo_runspec.env.tables import Origin, Table, TableField, known_keys, table_fields
 
@@ -39,6 +40,7 @@ __all__ = [
     "Table",
     "TableField",
     "WandbTable",
+    "explain_refusal",
     "find_env_file",
     "known_keys",
     "list_profiles",

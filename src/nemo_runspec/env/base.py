@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from nemo_runspec.env.tables import Entry, Origin, Table, key, known_keys, read_entries, wrong_keys
 from nemo_runspec.errors import ProfileError, guess
+from nemo_runspec.paths import PathKind, absolute, kind_of
 from nemo_runspec.toml.kinds import NOT_A_VALUE, VARIABLE_NAME, Either, Integer, ListOf, TableOf, Text
 from nemo_runspec.toml.source import Problem, raise_problems
 from nemo_runspec.toml.values import freeze
@@ -26,6 +27,10 @@ _SECRET_LIST = ListOf(Text(pattern=_SECRET_VARIABLE, noun="a variable's name", c
 _PLATFORM_SECRET = Text(pattern=re.compile(NOT_A_VALUE + r".+"), noun="a secret's name", confidential=True)
 _SECRET_TABLE = TableOf(_PLATFORM_SECRET, "secrets' names", _SECRET_VARIABLE, confidential=True)
 _SECRETS = Either((((list, tuple), _SECRET_LIST), ((Mapping,), _SECRET_TABLE)))
+# Names in the archive begin with no `/` and have no `..`, so that such a glob would leave out nothing.
+_GLOB = Text(
+    pattern=re.compile(r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+"), noun="a glob below the checkout, without a leading / and .."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +82,7 @@ class Profile(Table):
         COMMANDS, "Shell commands to run in the job before the script starts.", example='["ulimit -n 65536"]'
     )
     exclude: tuple[str, ...] = key(
-        ListOf(TEXT, "globs"),
+        ListOf(_GLOB, "globs"),
         "Files that do not travel with the job: globs below the checkout, on top of what never travels.",
         example='["src/nemotron/recipes/*/*/notes/*"]',
     )
@@ -158,13 +163,25 @@ class Profile(Table):
         raise_problems(problems, ProfileError, summary=f"profile '{self.name}'")
         return combined
 
-    def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:  # noqa: ARG002 - for the kinds that look
-        """Yield what is wrong between keys.
+    def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
+        """Yield what is wrong between keys, and with what they name on this machine.
 
         Args:
             wrong: Keys that are wrong by themselves, so that nothing can be concluded from their values.
         """
-        yield from ()
+        if self.repo_root is None or "repo_root" in wrong or "${" in self.repo_root:
+            return
+        remedy = "Name the folder of the checkout, in which src lies."
+        try:
+            root = absolute(self.repo_root, error=ProfileError)
+            if kind_of(root, error=ProfileError) is not PathKind.FOLDER:
+                message = f"profile '{self.name}': repo_root {self.repo_root} is no folder that exists"
+                yield Problem(message, self.where("repo_root"), remedy)
+            elif kind_of(root / "src", error=ProfileError) is not PathKind.FOLDER:
+                message = f"profile '{self.name}': repo_root {self.repo_root} has no folder src"
+                yield Problem(message, self.where("repo_root"), remedy)
+        except ProfileError as error:
+            yield Problem(f"profile '{self.name}': repo_root: {error.message}", self.where("repo_root"), error.remedy)
 
     def where(self, name: str) -> Location | None:
         """Give the place of a key that is set, or of the profile."""

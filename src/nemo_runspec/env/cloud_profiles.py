@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nemo_runspec.env.base import COMMANDS, TEXT, Profile
+from nemo_runspec.env.cloud_rules import NODE_LOCAL, cloud_problems, outlives_the_pod
 from nemo_runspec.env.tables import key
-from nemo_runspec.errors import ConfigError, ProfileError
+from nemo_runspec.errors import ProfileError
 from nemo_runspec.git_mounts import is_git_mount
-from nemo_runspec.git_mounts import parse as parse_git_mount
-from nemo_runspec.platforms.limits import LIMITS, mount_problems, on_a_mount, value_problems, variable_problems
 from nemo_runspec.toml.kinds import Either, Flag, Integer, ListOf, Record, TableOf, Text
 from nemo_runspec.toml.source import Problem
 
@@ -26,13 +25,17 @@ _ENVIRONMENT = re.compile(r"\$\{\s*oc\.env:\s*[A-Za-z_][A-Za-z0-9_]*\s*\}")
 _IN_ENVIRONMENT = 'Export it, and write: client_secret = "${oc.env:RUNAI_CLIENT_SECRET}".'
 _API_ADDRESS = re.compile(r"https?://[^/?#]+(?:/[^?#]*)?/api/v[0-9]+/?")
 _SECRET_REFERENCE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?:/[A-Za-z0-9._-]+)?")
-_OWN_VARIABLES = "NEMO_RUNSPEC_"
 _VOLUME = Text(
     pattern=re.compile(r"node-local|node-[a-z0-9-]+:.+|.*\$\{.+\}.*"), noun='"node-local" or "node-<type>:<volume>"'
 )
 _CLAIM = Text(
     pattern=re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?|.*\$\{.+\}.*"),
     noun="a claim's name (small letters, digits, - and ., at most 63)",
+)
+# run:ai's names for the kinds of distributed workloads (its public OpenAPI, DistributedFramework).
+_FRAMEWORKS = ("PyTorch", "MPI", "TF", "XGBoost", "JAX")
+_FRAMEWORK = Text(
+    pattern=re.compile(rf"{'|'.join(_FRAMEWORKS)}|.*\$\{{.+\}}.*"), noun=f"one of {', '.join(_FRAMEWORKS)}"
 )
 _LEPTON_MOUNT = Record(
     {
@@ -69,7 +72,7 @@ class CloudProfile(Profile):
     workspace: str | None = key(
         TEXT,
         "Folder for outputs on one of the volumes, as pods see it, or an address. Without it, the first volume that "
-        "can be written.",
+        "can be written and stays.",
         example='"/mnt/nfs/nemotron"',
     )
 
@@ -102,68 +105,28 @@ class CloudProfile(Profile):
 
     @property
     def pod_workspace(self) -> str:
-        """Give the folder for outputs, as pods see it: `workspace`, or the first volume that can be written.
+        """Give the folder for outputs, as pods see it: `workspace`, or the first volume that keeps what is written.
+
+        A disk that each node has for itself comes after volumes that all nodes share.
 
         Raises:
             ProfileError: There is neither.
         """
         if self.workspace is not None:
             return self.workspace
-        writable = [str(volume[self.folder_key]) for volume in self.volumes if not _is_read_only(volume)]
-        if not writable:
+        kept = [volume for volume in self.volumes if outlives_the_pod(volume)]
+        if not kept:
             message = f"profile '{self.name}' has no 'workspace' and no volume that outlives a pod"
             remedy = f"Add a volume to '{self.volumes_key}', on which results are kept."
             raise ProfileError(message, where=self.where(self.volumes_key), remedy=remedy)
-        return writable[0]
+        shared = [volume for volume in kept if volume.get("from") != NODE_LOCAL]
+        return str((shared or kept)[0][self.folder_key])
 
     def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
         """Yield what the platform would refuse, and what would be lost with a pod."""
-        limits = LIMITS[self.executor]
-        folders = [volume.get(self.folder_key) for volume in self.volumes]
-        known = [folder for folder in folders if isinstance(folder, str) and "${" not in folder]
-        targets, git_problems = _git_targets(self.git_mounts)
-        for message in git_problems:
-            yield self._problem(message, "mounts")
-        for message in mount_problems([*known, *targets], limits):
-            yield self._problem(message, self.volumes_key)
-        yield from self._stray_mounts()
-        variables = {"env_vars": self.env_vars, "secrets": self.secrets}
-        for name in (name for name in variables if name not in wrong):
-            for message in _variable_problems(variables[name], self.executor):
-                yield self._problem(message, name)
-        if "env_vars" not in wrong:
-            literal = ((name, value) for name, value in self.env_vars.items() if "${" not in value)
-            for message in value_problems(literal, limits):
-                yield self._problem(message, "env_vars")
-        if len(known) == len(folders) and isinstance(getattr(self, self.volumes_key), tuple):
-            for name in (self.job_root_key, "workspace"):
-                if name not in wrong:
-                    yield from self._volume_problems(name)
-
-    def _volume_problems(self, name: str) -> Iterator[Problem]:
-        """Yield what is wrong with the place of a folder that has to outlive a pod."""
-        folder = getattr(self, name)
-        if not isinstance(folder, str) or "${" in folder or "://" in folder:
-            return
-        if not folder.startswith("/"):
-            yield self._problem(f"{name} must be an absolute path in the pod, not '{folder}'", name)
-            return
-        holding = [volume for volume in self.volumes if on_a_mount(folder, [str(volume[self.folder_key])])]
-        if not holding:
-            places = ", ".join(str(volume[self.folder_key]).rstrip("/") for volume in self.volumes)
-            message = f"{name} is on none of the {self.volumes_key} ({places or 'there are none'})"
-            yield self._problem(message, name, f"Choose a folder below the {self.folder_key} of one of them.")
-        elif _is_read_only(max(holding, key=lambda volume: len(str(volume[self.folder_key])))):
-            message = f"{name} is on a volume that is mounted read-only"
-            yield self._problem(message, name, "Choose a folder on one that can be written.")
-
-    def _stray_mounts(self) -> Iterator[Problem]:
-        """Yield the entries of `mounts` that are neither a volume of this platform nor a repository."""
-        for item in _items(self.mounts):
-            if isinstance(item, str) and not is_git_mount(item) and "${" not in item:
-                message = f"'{item}' in mounts is neither a volume nor a repository"
-                remedy = f"Describe volumes as tables in '{self.volumes_key}', and repositories as ${{auto_mount:...}}."
-                yield self._problem(message, "mounts", remedy)
+        # Not super(): with slots=True the class that super() remembers is not the one that the decorator returns.
+        yield from Profile.conflicts(self, wrong)
+        yield from cloud_problems(self, wrong)
 
     def _problem(self, message: str, name: str, remedy: str | None = None) -> Problem:
         return Problem(f"profile '{self.name}': {message}", self.where(name), remedy)
@@ -172,29 +135,6 @@ class CloudProfile(Profile):
 def _items(value: object) -> tuple[object, ...]:
     """Give the elements of a list; a key that is wrong by itself may hold anything."""
     return value if isinstance(value, tuple) else ()
-
-
-def _is_read_only(volume: Mapping[str, Any]) -> bool:
-    options = volume.get("mount_options")
-    return bool(volume.get("readOnly") or (isinstance(options, Mapping) and options.get("read_only")))
-
-
-def _git_targets(mounts: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Give the folders that repositories are mounted on, and what is wrong with their descriptions."""
-    targets, problems = [], []
-    for text in mounts:
-        try:
-            targets.append(parse_git_mount(text).target)
-        except ConfigError as error:
-            problems.append(f"{error.message}. {error.remedy}")
-    return targets, problems
-
-
-def _variable_problems(names: Mapping[str, str] | tuple[str, ...], executor: str) -> Iterator[str]:
-    yield from variable_problems(tuple(names), LIMITS[executor])
-    for name in names:
-        if name.startswith(_OWN_VARIABLES):
-            yield f"the variable '{name}' is this library's own and cannot be set"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +226,7 @@ class DGXCloudProfile(CloudProfile):
         "Git repositories that each pod clones. Volumes stand in `pvcs`.",
         example='["${auto_mount:git+https://github.com/NVIDIA-NeMo/Megatron-Bridge.git@main,/opt/Megatron-Bridge}"]',
     )
-    distributed_framework: str | None = key(TEXT, "Framework of multi-node workloads.", example='"PyTorch"')
+    distributed_framework: str | None = key(_FRAMEWORK, "Framework of multi-node workloads.", example='"PyTorch"')
     dgxcloud_max_args_chars: int | None = key(
         Integer(1, 10_000), "Longest argument string to send; 9500 without it.", example="9500"
     )

@@ -97,7 +97,9 @@ class SlurmProfile(Profile):
     )
 
     def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
-        """Yield what SSH needs and is not there."""
+        """Yield, besides, what SSH needs and is not there."""
+        # Not super(): with slots=True the class that super() remembers is not the one that the decorator returns.
+        yield from Profile.conflicts(self, wrong)
         if self.tunnel != "ssh":
             return
         for name, example in (("host", "login.cluster.example"), ("remote_job_dir", "/lustre/me/jobs")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from nemo_runspec.toml.source import Problem, key_text
 from nemo_runspec.toml.values import empty_table, thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from nemo_runspec.errors import Location
     from nemo_runspec.toml.kinds import Kind
@@ -168,6 +169,20 @@ def read_entries(
             message = f"[{entry.origin.label}] {key_text((entry.written, *wrong.key))} {wrong.message}"
             problems.append(Problem(message, where, wrong.remedy))
     return found, problems
+
+
+def sound_part(kind: Kind, value: object) -> Any:  # noqa: ANN401 - whatever the key may hold
+    """Give a value without its malformed elements; None where nothing of it can be used.
+
+    Args:
+        kind: What the value may be.
+        value: A list, a table or a single value, perhaps a wrong one.
+    """
+    if isinstance(value, Mapping):
+        return {name: element for name, element in value.items() if not any(kind.check({name: element}))}
+    if isinstance(value, list | tuple):
+        return tuple(element for element in value if not any(kind.check((element,))))
+    return None if any(kind.check(value)) else value
 
 
 def wrong_keys(table: type[Table], entries: Mapping[str, Entry]) -> frozenset[str]:

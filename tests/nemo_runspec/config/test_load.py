@@ -235,3 +235,14 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(type(tmp_path), "read_text", refuse)
     with pytest.raises(ConfigError, match=r"default\.yaml: cannot be read: Permission denied"):
         parse_config(RecipeConfig(), spec)
+
+
+def test_each_value_of_env_toml_knows_its_line(tmp_path: Path) -> None:
+    text = '[wandb]\nproject = "p"\n[here]\nexecutor = "local"\nworkspace = "${oc.env:NOBODY_SETS_THIS}"\nnodes = 1\n'
+    file = load_env_file(write_env_file(tmp_path, text))
+    with pytest.raises(ConfigError) as caught:
+        _merged(_config(tmp_path), profile=file.profile("here"), file=file)
+    assert str(caught.value).startswith(f"{tmp_path}/env.toml:5: 'run.env.workspace'")
+    merged = _merged(_config(tmp_path), "run.env.workspace=/x", profile=file.profile("here"), file=file)
+    lines = {key: place and place.line for key, place in merged.places.items()}
+    assert lines == {"run.wandb.project": 2, "run.env.workspace": None, "run.env.nodes": 6, "run.env.executor": 3}

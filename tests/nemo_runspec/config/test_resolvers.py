@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nemo_runspec.artifacts import ArtifactStore, Manifest, Producer
 from nemo_runspec.config.resolvers import Resolution, resolve
-from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, ConfigError
+from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, ConfigError, Location
 
 
 @pytest.fixture
@@ -140,3 +140,29 @@ def test_a_resolver_s_error_names_file_and_key(store: ArtifactStore) -> None:
 def test_a_circle_of_interpolations_is_told(store: ArtifactStore, config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml"):
         _resolve(store, config)
+
+
+def test_a_broken_value_of_env_toml_names_its_line(store: ArtifactStore) -> None:
+    tree = OmegaConf.create({"run": {"env": {"mounts": [{"from": "${nowhere}"}], "nodes": 2}}})
+    assert isinstance(tree, DictConfig)
+    line = Location(Path("env.toml"), 7)
+    expected: tuple[tuple[dict[str, Location | None], str], ...] = (
+        ({"run.env.mounts": line, "run.env.nodes": None}, "env.toml:7: 'run.env.mounts[0].from'"),
+        ({"run.env.mounts": None}, "'run.env.mounts[0].from'"),
+        ({}, "config.yaml: 'run.env.mounts[0].from'"),
+    )
+    for places, beginning in expected:
+        with pytest.raises(ConfigError) as caught:
+            resolve(tree, Resolution(store), path=Path("config.yaml"), places=places)
+        assert str(caught.value).startswith(beginning)
+    tree.run.env = {"nodes": "${mul:2,x}"}
+    with pytest.raises(ConfigError) as caught:
+        resolve(tree, Resolution(store), path=Path("config.yaml"), places={"run.env.nodes": line})
+    assert str(caught.value).startswith("env.toml:7: 'run.env.nodes': ${mul:...} takes numbers")
+
+
+def test_a_variable_that_is_not_set_can_be_exported(store: ArtifactStore) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _resolve(store, {"a": "${oc.env:NOBODY_SETS_THIS}"})
+    assert caught.value.remedy is not None
+    assert caught.value.remedy.startswith("Export the variable")

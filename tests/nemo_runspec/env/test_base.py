@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nemo_runspec.env import LeptonProfile, LocalProfile, Origin, SlurmProfile
 from nemo_runspec.errors import ProfileError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 COMMAND_LINE = Origin("command line")
 LEPTON = LeptonProfile(
-    name="l", nemo_run_dir="/mnt/n", mounts=({"path": "/", "mount_path": "/mnt/n", "from": "node-nfs:n"},)
+    name="l",
+    nemo_run_dir="/mnt/n",
+    mounts=({"path": "/", "mount_path": "/mnt/n", "from": "node-nfs:n"},),
+    node_group="group",
+    resource_shape="cpu.large",
 )
 
 
@@ -93,3 +101,25 @@ def test_a_wrong_key_does_not_hide_what_is_wrong_between_the_others() -> None:
 )
 def test_there_is_a_process_for_each_gpu_unless_said_otherwise(values: dict[str, object], expected: int) -> None:
     assert SlurmProfile(name="s").with_overrides(values, COMMAND_LINE).processes_per_node == expected
+
+
+def test_a_checkout_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for folder, message in ((tmp_path / "none", "is no folder that exists"), (tmp_path, "has no folder src")):
+        with pytest.raises(ProfileError, match=message):
+            LEPTON.with_overrides({"repo_root": str(folder)}, COMMAND_LINE)
+    (tmp_path / "src").mkdir()
+    assert LEPTON.with_overrides({"repo_root": str(tmp_path)}, COMMAND_LINE).repo_root == str(tmp_path)
+    with pytest.raises(ProfileError, match="home of a user"):
+        SlurmProfile(name="s").with_overrides({"repo_root": "~nobody-of-this-name/x"}, COMMAND_LINE)
+    assert LEPTON.with_overrides({"repo_root": "${oc.env:CHECKOUT}"}, COMMAND_LINE)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "right"), [("*.md", True), ("a/..b/*", True), ("/abs", False), ("../x", False), ("a/../b", False)]
+)
+def test_a_glob_stays_below_the_checkout(*, pattern: str, right: bool) -> None:
+    if right:
+        assert LEPTON.with_overrides({"exclude": [pattern]}, COMMAND_LINE).exclude == (pattern,)
+    else:
+        with pytest.raises(ProfileError, match=r"exclude\[0\] must be a glob below the checkout"):
+            LEPTON.with_overrides({"exclude": [pattern]}, COMMAND_LINE)

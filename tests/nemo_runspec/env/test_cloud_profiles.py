@@ -42,7 +42,9 @@ def env_file(tmp_path: Path) -> EnvFile:
 
 
 def lepton(**values: object) -> LeptonProfile:
-    profile = LeptonProfile(name="l", nemo_run_dir="/mnt/nfs/nemo_run", mounts=(NFS,))
+    profile = LeptonProfile(
+        name="l", nemo_run_dir="/mnt/nfs/nemo_run", mounts=(NFS,), node_group="group", resource_shape="cpu.large"
+    )
     return profile.with_overrides(values, COMMAND_LINE)
 
 
@@ -105,6 +107,9 @@ def test_without_a_workspace_results_go_to_the_first_volume() -> None:
     assert lepton().pod_workspace == "/mnt/nfs"
     assert dgxcloud().pod_workspace == "/mnt/w/"
     assert lepton(workspace="/mnt/nfs/me").pod_workspace == "/mnt/nfs/me"
+    own, lost = {**NFS, "mount_path": "/mnt/own", "from": "node-local"}, {"path": "/mnt/x", "claimName": "x"}
+    assert lepton(mounts=[own, NFS]).pod_workspace == "/mnt/nfs"
+    assert dgxcloud(pvcs=[{**lost, "ephemeral": True}, {"path": "/mnt/w", "claimName": "w"}]).pod_workspace == "/mnt/w"
     with pytest.raises(ProfileError, match="no volume that outlives a pod"):
         _ = LeptonProfile(name="l", nemo_run_dir="/n").pod_workspace
 
@@ -200,9 +205,11 @@ def test_all_problems_of_a_profile_come_at_once(env_file: EnvFile) -> None:
         'mounts = [{ path = "/", mount_path = "/usr" }, { path = "/", mount_path = "/mnt", from = "shared" }, "a:b"]\n'
     )
     text = refusal(lambda: load_env_profile("l", path))
-    assert "has 11 problems" in text
+    assert "has 13 problems" in text
     for part in (
         "nodes must be an integer",
+        "Lepton needs 'resource_shape'",
+        "Lepton needs 'node_group'",
         "workspace is on none of the mounts",
         "'workspce' is not a key",
         "the required key 'nemo_run_dir' is missing",
@@ -249,3 +256,9 @@ def test_the_client_secret_stays_out_of_configurations(env_file: EnvFile) -> Non
     assert "client_secret" not in profile.as_config()
     assert profile.as_config()["client_id"] == "i"
     assert profile.as_config(confidential=True)["client_secret"] == "canary"  # noqa: S105 - no secret
+
+
+def test_run_ai_knows_its_frameworks() -> None:
+    assert dgxcloud(distributed_framework="MPI").distributed_framework == "MPI"
+    assert dgxcloud(distributed_framework="${oc.env:FRAMEWORK}")
+    assert "distributed_framework must be one of PyTorch, MPI" in refusal(dgxcloud, distributed_framework="pytorch")

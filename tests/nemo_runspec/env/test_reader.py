@@ -72,7 +72,12 @@ WRONG = [
     ('[s]\nexecutor = "slurn"\n', 2, "there is no executor 'slurn'", "'slurm'"),
     ("[s]\nexecutor = 3\n", 2, "there is no executor 3", "Known executors"),
     ("\n[s]\nnodes = 1\n", 2, "profile 's' does not say which executor it is for", 'executor = "slurm"'),
-    ('[l]\nexecutor = "lepton"\n', 1, "profile 'l': the required key 'nemo_run_dir' is missing", '"/mnt/nfs'),
+    (
+        '[l]\nexecutor = "lepton"\nnode_group = "g"\nresource_shape = "s"\n',
+        1,
+        "profile 'l': the required key 'nemo_run_dir' is missing",
+        '"/mnt/nfs',
+    ),
     ('[s]\nexecutor = "slurm"\nextends = "t"\n', 3, "[s] extends 't', which does not exist", "no profiles"),
     ('[slurm]\nexecutor = "slurm"\n[b]\nextends = "slrum"\n', 4, "extends 'slrum', which does", "'slurm'"),
     ('[wandb]\n[s]\nextends = "wandb"\n', 3, "extends 'wandb', which is a table of settings", None),
@@ -94,8 +99,17 @@ WRONG = [
     ("[s\n", 1, "not valid TOML", "toml.io"),
     ('[s]\nexecutor = "slurm"\ntime = x\n', 3, "not valid TOML", "quotes"),
     ('[s]\nexecutor = "slurm"\ntunnel = "ssh"\nhost = "h"\n', 3, "needs 'remote_job_dir'", "remote_job_dir = "),
-    ('[l]\nexecutor = "lepton"\nnemo_run_dir = "n"\n', 3, "nemo_run_dir must be an absolute path", None),
+    (
+        '[l]\nexecutor = "lepton"\nnemo_run_dir = "n"\nnode_group = "g"\nresource_shape = "s"\n',
+        3,
+        "nemo_run_dir must be an absolute path",
+        None,
+    ),
 ]
+
+
+def needed(name: str, example: str) -> str:
+    return f"Lepton needs '{name}', for example: {name} = \"{example}\""
 
 
 @pytest.fixture
@@ -293,7 +307,7 @@ class TestProfiles:
 
     def test_lepton_mounts_may_be_tables_and_git_entries(self, env_file: Callable[[str], Path]) -> None:
         path = env_file(
-            '[l]\nexecutor = "lepton"\nnemo_run_dir = "/mnt/n"\n'
+            '[l]\nexecutor = "lepton"\nnemo_run_dir = "/mnt/n"\nnode_group = "g"\nresource_shape = "s"\n'
             'mounts = [{ path = "/", mount_path = "/mnt", from = "node-nfs:x" }, "${auto_mount:git+https://x/r@y,/z}"]\n'
         )
         profile = load_env_profile("l", path)
@@ -354,9 +368,11 @@ class TestErrors:
         listed = str(failure(path, "l")).splitlines()
         example = 'Add, for example: nemo_run_dir = "/mnt/nfs/nemo_run"'
         assert listed == [
-            "profile 'l' has 4 problems:",
+            "profile 'l' has 6 problems:",
             f"  {path}:2: [base] 'workspce' is not a key of a lepton profile. Did you mean 'workspace'?",
             f"  {path}:3: profile 'l': the required key 'nemo_run_dir' is missing. {example}",
+            f"  {path}:3: profile 'l': {needed('resource_shape', 'gpu.8xh100-sxm')}",
+            f"  {path}:3: profile 'l': {needed('node_group', 'my-node-group')}",
             f"  {path}:6: [l] nodes must be an integer of at least 1, not 0",
             f"  {path}:7: [l] can_preempt must be true or false, not a string",
         ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.env.tables import Entry, Origin, Table, key, known_keys, read_entries, table_fields
+from nemo_runspec.env.tables import Entry, Origin, Table, key, known_keys, read_entries, sound_part, table_fields
 from nemo_runspec.errors import Location
 from nemo_runspec.toml.kinds import Integer, ListOf, TableOf, Text
 
@@ -79,3 +79,11 @@ def test_problems_say_who_holds_the_key() -> None:
         ("[first] 'colr' is not a key of this table", None),
         ("[second] 'length' and 'size' are two names of one key", Location(FILE, 4)),
     ]
+
+
+def test_the_sound_part_of_a_value_is_without_its_malformed_elements() -> None:
+    table = TableOf(Text(), "strings")
+    assert sound_part(table, {"a": "x", "b": 1}) == {"a": "x"}
+    assert sound_part(ListOf(Text(), "words"), ("a", 1, "b")) == ("a", "b")
+    assert sound_part(table, 5) is None
+    assert sound_part(Integer(1), 5) == 5

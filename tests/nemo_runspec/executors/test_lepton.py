@@ -40,6 +40,12 @@ mounts = [
 """
 
 
+@pytest.fixture(autouse=True)
+def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "repo" / "src").mkdir(parents=True)
+
+
 def test_a_profile_becomes_an_executor_that_holds_plain_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_env_file(tmp_path, ENV)
     with pytest.raises(ProfileError, match="MY_TOKEN, which is not set here"):
