@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.env import load_env_profile
 from nemo_runspec.executors import build_executor
+from nemo_runspec.executors.journal import Journal
 from nemo_runspec.rehearsal.session import Rehearsal, rehearse
 
 if TYPE_CHECKING:
@@ -25,6 +26,28 @@ TASKS = Path(__file__).parent / "cloud_tasks"
 AWKWARD = ["two words", "it's", '"q"', "$HOME", "$(id)", "$(HOME)", "$$", "`id`", "a;b", "é→", ""]
 FAILED = 7
 SOON_S = 60
+NEMO = str(Path(sys.executable).with_name("nemo"))
+PLACES = {
+    "base_url": "https://team.example/api/v1",
+    "kube_apiserver_url": "https://kube.example",
+    "client_secret": "${oc.env:NOWHERE}",
+}
+WAITS = """\
+# /// script
+# [tool.runspec]
+# schema = "1"
+# name = "mine/waits"
+# image = "my/image:1"
+# [tool.runspec.run]
+# launch = "direct"
+# [tool.runspec.config]
+# dir = "./config"
+# default = "default"
+# ///
+import time
+print("it waits", flush=True)
+time.sleep(600)
+"""
 
 
 def tasks(executor: nemo_run.Executor) -> dict[str, tuple[Any, nemo_run.Executor]]:
@@ -73,7 +96,7 @@ def run_all(rehearsal: Rehearsal, executor: nemo_run.Executor) -> dict[str, Any]
         for name, (task, place) in experiment_tasks.items():
             experiment.add(task, executor=place, name=name)
         experiment.run(detach=False, tail_logs=False)
-    shown = tasks_shown(experiment._id, list(experiment_tasks).index("words_"))  # noqa: SLF001 - no other name
+    shown = of_experiment("logs", experiment._id, str(list(experiment_tasks).index("words_")))  # noqa: SLF001 - no other name
     return {
         "states": {name: task["status"].name for name, task in experiment.status(return_dict=True).items()},
         "workloads": [seen(workload) for workload in rehearsal.twin.workloads],
@@ -85,9 +108,9 @@ def run_all(rehearsal: Rehearsal, executor: nemo_run.Executor) -> dict[str, Any]
     }
 
 
-def tasks_shown(experiment: str, index: int) -> str:
-    """Give what nemo-run's own command shows of a task's log, in a process that knows nothing but the journal."""
-    command = [str(Path(sys.executable).with_name("nemo")), "experiment", "logs", experiment, str(index)]
+def of_experiment(*words: str) -> str:
+    """Give what nemo-run's own command shows, in a process that knows nothing but the journal."""
+    command = [NEMO, "experiment", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SOON_S)
     return done.stdout + done.stderr
 
@@ -115,6 +138,32 @@ def cancel_one(executor: nemo_run.Executor) -> dict[str, Any]:
     return {"before": before, "after": later.status(return_dict=True)["sleeper"]["status"].name}
 
 
+def from_the_command_line(rehearsal: Rehearsal, profile: str, env_file: Path) -> dict[str, str]:
+    """Submit with our command, and give what nemo-run's own command tells of the job, each time in another process."""
+    from nemo_run.config import get_nemorun_home  # noqa: PLC0415 - as above
+
+    project = env_file.parent / "project"
+    (project / "config").mkdir(parents=True)
+    (project / "config" / "default.yaml").write_text("run: {env: {}}\n", encoding="utf-8")
+    (project / "waits.py").write_text(WAITS, encoding="utf-8")
+    text = env_file.read_text(encoding="utf-8")
+    given: Any = rehearsal.profile
+    for name, value in PLACES.items():
+        text = text.replace(value, str(getattr(given, name, "")))
+    (project / "env.toml").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "nemotron", "run", "waits.py", "--batch", profile]
+    subprocess.run(command, cwd=project, check=True, timeout=SOON_S)
+    entry = next(Journal(get_nemorun_home()).entries())
+    logs = [NEMO, "experiment", "logs", entry.experiment, "0"]
+    with subprocess.Popen(logs, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as reader:
+        output: Any = reader.stdout
+        line = next((line for line in output if "it waits" in line), "")
+        before = of_experiment("status", entry.experiment)
+        of_experiment("cancel", entry.experiment, "0")
+        reader.communicate(timeout=SOON_S)
+    return {"log": line, "before": before, "after": of_experiment("status", entry.experiment)}
+
+
 def main(profile_name: str, folder: Path, *, with_master: bool) -> None:
     """Rehearse, and print the result."""
     profile: Any = load_env_profile(profile_name, folder / "env.toml")
@@ -123,6 +172,7 @@ def main(profile_name: str, folder: Path, *, with_master: bool) -> None:
         executor = build_executor(rehearsal.profile, {"SHARED": "1", "http_proxy": "lower case"})
         result = run_all(rehearsal, executor)
         result["cancelled"] = cancel_one(executor)
+        result["command_line"] = from_the_command_line(rehearsal, profile_name, folder / "env.toml")
         result["pods_after"] = [pod["code"] for pod in seen(rehearsal.twin.workloads[-1])["pods"]]
     sys.stdout.write(f"\n{json.dumps(result)}\n")
 

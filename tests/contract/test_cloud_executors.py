@@ -132,6 +132,13 @@ def test_a_running_task_is_stopped(outcome: dict[str, Any]) -> None:
     assert None not in outcome["pods_after"]
 
 
+def test_nemo_runs_own_command_knows_what_ours_has_submitted(outcome: dict[str, Any]) -> None:
+    told = outcome["command_line"]
+    assert "Status: RUNNING" in told["before"]
+    assert "Status: CANCELLED" in told["after"]
+    assert "it waits" in told["log"]
+
+
 def test_no_secret_is_left_anywhere(outcome: dict[str, Any]) -> None:
     assert (outcome["folder"] / "rehearsal" / "nemo_run" / "experiments").is_dir()
     assert holding(outcome["folder"], CANARY) == []

@@ -29,6 +29,7 @@ from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors import job_files
 from nemo_runspec.executors.connection import connect, connection_of
 from nemo_runspec.executors.follow import log_lines
+from nemo_runspec.executors.held_secrets import scripts_to_be_written, without_secrets
 from nemo_runspec.executors.journal import Entry, Journal, name_in
 from nemo_runspec.executors.launch_script import launch_script
 from nemo_runspec.executors.request import CloudJob, Source, build_request
@@ -38,7 +39,7 @@ from nemo_runspec.redaction import is_secret_name
 from nemo_runspec.toml.values import thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from nemo_run.core.packaging.base import Packager
 
@@ -65,6 +66,7 @@ class CloudExecutor:
     """
 
     platform: ClassVar[str]
+    volumes_field: ClassVar[str]
 
     profile: str = ""
     workspace: str = ""
@@ -100,21 +102,38 @@ class CloudExecutor:
         """How the platform is to place a task."""
         raise NotImplementedError
 
-    def hold_no_secret(self) -> None:
-        """Replace the values of secret variables by their names, because nemo-run writes executors to disk.
+    def settle(self) -> None:
+        """Hold no secret, because nemo-run writes executors to disk, and no repository among the volumes.
 
         Raises:
-            ProfileError: A value is not in the environment, so that it could not be found again by its name.
+            ProfileError: A secret's value is not in the environment, so that it could not be found again by its
+                name; or a text among the volumes is no repository.
         """
-        values = {name: value for name, value in self.env_vars.items() if name in self.secrets or is_secret_name(name)}
-        lacking = [name for name, value in values.items() if os.environ.get(name) != value]
-        if lacking:
-            message = f"env_vars of the executor holds the secret {', '.join(lacking)}, which would be written to disk"
-            remedy = "Set it in os.environ, and give its name in secrets=[...]."
-            raise ProfileError(message, remedy=remedy)
-        if values:
-            self.secrets = [*self.secrets, *(name for name in values if name not in self.secrets)]
-            self.env_vars = {name: value for name, value in self.env_vars.items() if name not in values}
+        self.env_vars = self._without_secrets("env_vars of the executor", self.env_vars)
+        volumes = getattr(self, self.volumes_field)
+        texts = [item for item in volumes if isinstance(item, str)]
+        for text in texts:
+            if not git.is_git_mount(text):
+                message = f"'{text}' in {self.volumes_field} is neither a volume nor a repository"
+                remedy = "Describe volumes as tables, and repositories as git+URL@REF,/TARGET."
+                raise ProfileError(message, remedy=remedy)
+        if texts:
+            self.git_mounts = [*self.git_mounts, *texts]
+            setattr(self, self.volumes_field, [item for item in volumes if not isinstance(item, str)])
+
+    def _without_secrets(self, holder: str, env: Mapping[str, str]) -> dict[str, str]:
+        plain, secret = without_secrets(holder, env, {*self.secrets, *self.secret_vars})
+        self.secrets = [*self.secrets, *(name for name in secret if name not in self.secrets)]
+        return plain
+
+    def to_config(self) -> Any:  # noqa: ANN401 - a configuration of fiddle, which nemo-run writes to disk
+        """Give nemo-run's description of the executor.
+
+        Raises:
+            ProfileError: As `settle`.
+        """
+        self.settle()
+        return super().to_config()  # type: ignore[misc]  # nemo-run's method
 
     # What nemo-run calls before it launches.
 
@@ -132,17 +151,27 @@ class CloudExecutor:
     def create_job_dir(self) -> None:
         """Make the task's folder, and let nobody else see it or what nemo-run keeps beside it.
 
+        nemo-run writes the tasks and their executors after this.
+
         Raises:
-            ProfileError: A plugin has put a secret into `env_vars` that is not in the environment.
+            ProfileError: A plugin has put a secret into `env_vars`, or the task's own variables hold one, that is not
+                in the environment.
         """
-        self.hold_no_secret()
-        Path(self.job_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.settle()
+        for name, script, executor in scripts_to_be_written(self):
+            if isinstance(executor, CloudExecutor):
+                script.env = executor._without_secrets(f"env of the task '{name}'", script.env or {})  # noqa: SLF001 - another of this class
+        job_files.prepare(Path(self.job_dir))
         for folder in (self.experiment_dir, self.job_dir):
             if folder:
                 job_files.make_private(Path(folder), deep=False)
 
     def package(self, packager: Packager, job_name: str) -> None:
-        """Put what a packager gives into the task's folder, as `code`; `SourcePackager` gives nothing here.
+        """Put what a packager gives into a folder of the task's own; `SourcePackager` gives nothing here.
+
+        Args:
+            packager: The packager.
+            job_name: The task's name, which no other task of the experiment has.
 
         Raises:
             PayloadError: The packager's archive cannot be used, or its repository cannot be found.
@@ -152,7 +181,7 @@ class CloudExecutor:
         with tempfile.TemporaryDirectory(prefix="nemo-runspec-") as folder:
             archive = packager.package(base, folder, re.sub(r"[^A-Za-z0-9_.-]", "-", job_name))
             if archive:
-                job_files.unpack(Path(archive), Path(self.job_dir) / "code")
+                job_files.unpack(Path(archive), job_files.code_folder(Path(self.job_dir), job_name))
 
     def _setup_launcher(self) -> None:
         Executor._setup_launcher(self)  # noqa: SLF001 - nemo-run's own hook, without what its executors add
@@ -164,23 +193,26 @@ class CloudExecutor:
 
     # From a task to a job.
 
-    def cloud_job(self, command: str, env: Mapping[str, str] | None = None) -> CloudJob:
+    def cloud_job(self, command: str, env: Mapping[str, str] | None = None, *, title: str = "") -> CloudJob:
         """Give the job of a task as values: what `launch` sends.
 
         Args:
             command: The command, quoted for a shell.
-            env: The task's variables; the executor's own when not given.
+            env: The task's variables; the executor's own when not given. They win over `secrets` of the same name,
+                and are secret like those.
+            title: What nemo-run calls the task's files; the job's name when not given.
 
         Raises:
             NemotronError: A secret is not in the environment, a file cannot be read, or a repository not be asked.
         """
+        self.settle()
         launcher = self.get_launcher()  # type: ignore[attr-defined]  # nemo-run's method
         variables = {"NEMO_RUN_DIR": self.workspace} if self.workspace else {}
         variables |= self.env_vars if env is None else env
         if isinstance(launcher, FaultTolerance):
             variables["FAULT_TOL_CFG_PATH"] = launcher.cfg_path
             variables["FAULT_TOL_FINISHED_FLAG_FILE"] = launcher.finished_flag_file
-        secret = {name for name in variables if is_secret_name(name)}
+        secret = {name for name in variables if name in self.secrets or is_secret_name(name)}
         mounts = [git.pin(git.parse(text)) for text in self.git_mounts]
         return CloudJob(
             settings=self.settings,
@@ -197,15 +229,15 @@ class CloudExecutor:
                 clone_lines=git.clone_lines(mounts, self.home),
                 folders=[launcher.nsys_folder] if launcher.nsys_profile else [],
             ),
-            files=self._files(clones=bool(mounts)),
+            files=self._files(title, clones=bool(mounts)),
             env={name: value for name, value in variables.items() if name not in secret},
-            secrets={**{name: variables[name] for name in variables if name in secret}, **self._secret_values()},
+            secrets={**self._secret_values(secret), **{name: variables[name] for name in secret}},
             secret_references=self.secret_vars,
             source=self._source(),
         )
 
-    def _files(self, *, clones: bool) -> JobFiles:
-        files = dict(job_files.collect(Path(self.job_dir))) if self.job_dir else {}
+    def _files(self, title: str, *, clones: bool) -> JobFiles:
+        files = dict(job_files.collect(Path(self.job_dir), title or self.job_name)) if self.job_dir else {}
         if isinstance(self.packager, SourcePackager):
             files |= {name: job_files.read(Path(path)) for name, path in self.packager.files.items()}
         if clones:
@@ -219,8 +251,8 @@ class CloudExecutor:
         given = self.packager
         return Source(script_path=given.script_path, repo_root=given.repo_root, exclude=tuple(given.exclude))
 
-    def _secret_values(self) -> dict[str, str]:
-        names = [name for name in self.secrets if name not in self.secret_vars]
+    def _secret_values(self, given: Collection[str]) -> dict[str, str]:
+        names = [name for name in self.secrets if name not in self.secret_vars and name not in given]
         lacking = [name for name in names if not os.environ.get(name)]
         if lacking:
             message = f"the executor takes the secret {', '.join(lacking)} from the environment, where it is not set"
@@ -233,7 +265,7 @@ class CloudExecutor:
         """Send a task, in one create call, and give its record.
 
         Args:
-            title: What the task is called.
+            title: What the task is called, and nemo-run calls its files.
             command: The command, quoted for a shell.
             env: As for `cloud_job`.
 
@@ -245,7 +277,7 @@ class CloudExecutor:
         # nemo-run sends tasks from threads, and the plan parses Python, which CPython 3.11 cannot do in two of them:
         # https://github.com/python/cpython/issues/106905
         with _BUILDING:
-            request, _ = build_request(self.cloud_job(command, env))
+            request, _ = build_request(self.cloud_job(command, env, title=title))
         sender = Sender(
             connection=connection_of(self),
             journal=_journal(),

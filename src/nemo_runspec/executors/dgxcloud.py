@@ -40,6 +40,7 @@ class DGXCloudExecutor(CloudExecutor, nemo_run.DGXCloudExecutor):  # type: ignor
     """
 
     platform: ClassVar[str] = "dgxcloud"
+    volumes_field: ClassVar[str] = "pvcs"
 
     client_id: str = ""
     client_secret: str = ""
@@ -56,7 +57,7 @@ class DGXCloudExecutor(CloudExecutor, nemo_run.DGXCloudExecutor):  # type: ignor
         """
         self.client_id, self.app_id = self.client_id or self.app_id, ""
         self.client_secret, self.app_secret = require_reference(self.client_secret or self.app_secret), ""
-        self.hold_no_secret()
+        self.settle()
 
     @property
     def home(self) -> str:

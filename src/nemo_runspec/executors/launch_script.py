@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.data_mover import CODE_DIR, JOB_LINK
+from nemo_runspec.data_mover import JOB_LINK
+from nemo_runspec.data_mover.pod.variables import CODE_FOLDER, JOB_DIR_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +16,9 @@ LAUNCH_SCRIPT: Final = "launch.sh"
 
 LAUNCH_COMMAND: Final = ("bash", f"{JOB_LINK}/{LAUNCH_SCRIPT}")
 """What each pod runs when the job's files are there."""
+
+_JOB_DIR: Final = f'"${JOB_DIR_VARIABLE}"'
+"""The job's folder as the shell has it, quoted: also where `/nemo_run` cannot lead there."""
 
 _FAILED: Final = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
 
@@ -41,12 +45,12 @@ def launch_script(
         folders: Folders below `/nemo_run` that the command expects.
     """
     extras = [shlex.quote(extra) for extra in pip_extras]
-    steps = [f"mkdir -p {shlex.quote(f'{JOB_LINK}/{folder}')}" for folder in folders]
+    steps = [f"mkdir -p {_JOB_DIR}/{shlex.quote(folder)}" for folder in folders]
     steps += clone_lines
     if extras:
         steps.append(f"python -m pip install --quiet --no-input {' '.join(extras)}")
     steps += [*pre_launch_commands, *startup_commands]
-    lines = ["#!/usr/bin/env bash", "set -e", f"cd {CODE_DIR}"]
+    lines = ["#!/usr/bin/env bash", "set -e", f"cd {_JOB_DIR}/{CODE_FOLDER}"]
     if steps:
         lines += [_FAILED, *steps, "trap - ERR"]
     return "\n".join([*lines, f"exec {command}", ""])

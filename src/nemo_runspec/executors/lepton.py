@@ -32,10 +32,11 @@ class LeptonExecutor(CloudExecutor, nemo_run.LeptonExecutor):  # type: ignore[mi
     """
 
     platform: ClassVar[str] = "lepton"
+    volumes_field: ClassVar[str] = "mounts"
 
     def __post_init__(self) -> None:
-        """Hold no secret."""
-        self.hold_no_secret()
+        """Hold no secret, and take repositories from among the volumes."""
+        self.settle()
 
     @property
     def home(self) -> str:

@@ -11,10 +11,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.data_mover import check_budget, plan_for
+from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.checks import is_encodable, storage_problems, text_problems
 from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, LAUNCH_SCRIPT
 from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import NAME, Request, Workload, canonical
+from nemo_runspec.toml.source import Problem, raise_problems
 from nemo_runspec.toml.values import empty_table
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ def build_request(job: CloudJob) -> tuple[Request, Plan]:
         PayloadError: What should travel is too large, or cannot be read.
         NemotronError: The platform would refuse the job; all that is wrong is told at once.
     """
+    _check(job)
     source = job.source or Source()
     plan = plan_for(
         executor_type=job.executor,
@@ -118,6 +122,17 @@ def build_request(job: CloudJob) -> tuple[Request, Plan]:
         body_bytes=len(canonical(request.body)),
     )
     return request, plan
+
+
+def _check(job: CloudJob) -> None:
+    problems = [
+        *storage_problems(job.home, job.settings),
+        *text_problems((*job.env.items(), *job.secrets.items(), *job.secret_references.items())),
+    ]
+    if not is_encodable(job.launch):
+        message = "the command holds bytes that are no UTF-8, which a request cannot carry"
+        problems.append(Problem(message, remedy="Give its arguments as UTF-8."))
+    raise_problems(problems, ProfileError, summary=f"this job for {LIMITS[job.executor].label}")
 
 
 def pod_job_dir(home: str, name: str = NAME) -> str:

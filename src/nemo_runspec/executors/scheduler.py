@@ -6,6 +6,8 @@ Both clouds have the same one: what differs between them is in their clients. to
 
 from __future__ import annotations
 
+import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +16,7 @@ from nemo_run.run.torchx_backend.schedulers.api import SchedulerMixin
 from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
 from torchx.specs import AppDryRunInfo, AppState, ReplicaStatus, Role, RoleStatus, runopts
 
+from nemo_runspec.errors import NemotronError
 from nemo_runspec.executors import dgxcloud, lepton
 from nemo_runspec.executors.command import command_text
 from nemo_runspec.executors.connection import connect
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
     from nemo_runspec.executors.cloud import CloudExecutor
     from nemo_runspec.platforms.workload import Platform, Seen
+
+log = logging.getLogger(__name__)
 
 _STATES: Final[Mapping[JobState, AppState]] = {
     JobState.QUEUED: AppState.PENDING,
@@ -79,6 +84,8 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
     def __init__(self, backend: str, session_name: str) -> None:
         """Take torchx' names for the scheduler and its session."""
         super().__init__(backend, session_name)
+        self._telling = threading.Lock()
+        self._told: set[str] = set()
 
     def _run_opts(self) -> runopts:
         return runopts()
@@ -97,11 +104,20 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
         return task.executor.submit(task.title, task.command, task.env).app_id
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
-        """Tell how a job stands; None for one that was not sent from here."""
+        """Tell how a job stands; None for one that was not sent from here.
+
+        Raises:
+            NemotronError: The platform does not let us ask, or a credential is not there. It is logged as well:
+                nemo-run's `status` shows an older state instead of it.
+        """
         entry = self._journal().find(name_in(app_id))
         if entry is None:
             return None
-        seen = _platform(entry).look(entry.submitted)
+        try:
+            seen = _platform(entry).look(entry.submitted)
+        except NemotronError as error:
+            self._tell(error)
+            raise
         state = _STATES[seen.state]
         replicas = [ReplicaStatus(id=0, role=entry.title, state=state, hostname="")]
         return DescribeAppResponse(
@@ -125,6 +141,13 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
     def _cancel_existing(self, app_id: str) -> None:
         entry = self._journal().read(name_in(app_id))
         _platform(entry).cancel(entry.submitted)
+
+    def _tell(self, error: NemotronError) -> None:
+        # Once: nemo-run asks twice for each line that it shows.
+        with self._telling:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                log.error("%s", error)
 
     def _journal(self) -> Journal:
         return Journal(get_nemorun_home())

@@ -20,40 +20,17 @@ from nemo_runspec.data_mover import exit_code_of
 from nemo_runspec.data_mover.packager import SourcePackager
 from nemo_runspec.errors import PayloadError, ProfileError, RefusedError, UnreachableError
 from nemo_runspec.executors import cloud, request, scheduler, submission
-from nemo_runspec.executors.dgxcloud import DGXCloudExecutor
 from nemo_runspec.executors.journal import Journal
-from nemo_runspec.executors.lepton import LeptonExecutor
 from nemo_runspec.platforms.workload import JobState
+from tests.nemo_runspec.executors.clouds import BOTH, FolderPackager, launched, lepton
 from tests.nemo_runspec.executors.leaks import holding
 from tests.nemo_runspec.executors.platforms import FakePlatform
 
 if TYPE_CHECKING:
+    from nemo_runspec.executors.lepton import LeptonExecutor
     from collections.abc import Iterator
 
     from nemo_runspec.executors.request import CloudJob
-
-MOUNT = {"path": "/", "mount_path": "/mnt/nfs", "from": "node-nfs:shared"}
-
-
-def lepton(**fields: Any) -> LeptonExecutor:  # noqa: ANN401 - fields of many types
-    given = {"container_image": "an/image:1", "nemo_run_dir": "/mnt/nfs/nemo_run", **fields}
-    return LeptonExecutor(resource_shape="cpu.small", node_group="ng", mounts=[MOUNT], **given)
-
-
-def dgxcloud(**fields: Any) -> DGXCloudExecutor:  # noqa: ANN401 - fields of many types
-    given = {"container_image": "an/image:1", "pvc_nemo_run_dir": "/mnt/nfs/nemo_run", **fields}
-    return DGXCloudExecutor(
-        base_url="https://team.example/api/v1",
-        kube_apiserver_url="https://kube.example",
-        client_id="app",
-        client_secret="${oc.env:RUNAI_SECRET}",  # noqa: S106 - a reference, not a secret
-        project_name="p",
-        pvcs=[{"path": "/mnt/nfs", "claimName": "team", "existingPvc": True}],
-        **given,
-    )
-
-
-BOTH = pytest.mark.parametrize("make", [lepton, dgxcloud])
 
 
 @pytest.fixture
@@ -69,14 +46,6 @@ def empty_journal() -> Iterator[None]:
     yield
     for entry in Journal(get_nemorun_home()).entries():
         Journal(get_nemorun_home()).forget(entry.name)
-
-
-def launched(platform: FakePlatform, number: int = 0) -> dict[str, Any]:
-    """Give the variables of a sent job, and what is in its launch script, as `launch`."""
-    name, sent = platform.sent[number]
-    spec = sent.filled({})["spec"]
-    variables = spec.get("envs", spec.get("environmentVariables"))
-    return {"name": name, **{item["name"]: item.get("value") for item in variables}}
 
 
 @BOTH
@@ -182,6 +151,115 @@ def test_an_experiment_sends_each_task_once_with_its_own_files(
     assert (folder / "_TASKS").is_file()
     assert holding(Path(get_nemorun_home()), "canary") == []
     assert not (folder / "torchrun_job.sh").exists()
+
+
+@BOTH
+@pytest.mark.parametrize("group", [False, True])
+def test_a_secret_of_a_task_is_refused_before_anything_is_written(
+    make: Any,  # noqa: ANN401 - either factory
+    platform: FakePlatform,
+    group: bool,  # noqa: FBT001 - pytest gives it
+) -> None:
+    scripts = [run.Script(inline="true", env={"PLAIN": "1"}), run.Script(inline="true", env={"MY_API_KEY": "canary-t"})]
+    with run.Experiment("refused", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
+        for number, task in enumerate([scripts] if group else scripts):
+            experiment.add(task, executor=make(), name=f"n{number}")
+        told = f"^env of the task 'n{0 if group else 1}' holds the secret MY_API_KEY, which would be written to disk"
+        with pytest.raises(ProfileError, match=told):
+            experiment.run(detach=True)
+    assert platform.sent == []
+    assert holding(Path(get_nemorun_home()), "canary-t") == []
+
+
+@BOTH
+def test_a_secret_of_a_task_that_is_in_the_environment_is_held_by_its_name(
+    make: Any,  # noqa: ANN401 - either factory
+    platform: FakePlatform,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "canary-t")
+    script = run.Script(inline="true", env={"PLAIN": "1", "MY_API_KEY": "canary-t"})
+    with run.Experiment("held", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
+        experiment.add(script, executor=make(), name="one")
+        experiment.add(run.Script(inline="true"), executor=make(), name="two")
+        experiment.run(detach=True)
+    sent = {launched(platform, number)["name"][:3]: launched(platform, number) for number in range(2)}
+    assert (sent["one"]["PLAIN"], sent["one"]["MY_API_KEY"]) == ("1", "canary-t")
+    assert "MY_API_KEY" not in sent["two"]
+    assert {request.secret_variables for _, request in platform.sent} == {frozenset(), frozenset({"MY_API_KEY"})}
+    assert script.env == {"PLAIN": "1", "MY_API_KEY": "canary-t"}
+    assert holding(Path(get_nemorun_home()), "canary-t") == []
+
+
+@BOTH
+def test_an_executor_that_was_given_a_secret_later_is_not_written(make: Any, platform: FakePlatform) -> None:  # noqa: ANN401 - either factory
+    executor = make()
+    with run.Experiment("later", executor=executor, enable_goodbye_message=False) as experiment:
+        experiment.add(run.Script(inline="true"), name="one")
+        executor.env_vars["HF_TOKEN"] = "canary-late"  # noqa: S105 - no secret
+        with pytest.raises(ProfileError, match="env_vars of the executor holds the secret HF_TOKEN"):
+            experiment.run(detach=True)
+    assert platform.sent == []
+    assert holding(Path(get_nemorun_home()), "canary-late") == []
+
+
+@BOTH
+def test_a_tasks_own_variable_wins_over_the_executors_secret(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401 - either factory
+    monkeypatch.setenv("LICENSE", "the environment's")
+    executor = make(secrets=["LICENSE", "NOWHERE"])
+    job = executor.cloud_job("true", {"LICENSE": "the task's", "NOWHERE": "too", "PLAIN": "1"})
+    assert job.secrets == {"LICENSE": "the task's", "NOWHERE": "too"}
+    assert job.env == {"PLAIN": "1"}
+
+
+@BOTH
+def test_texts_among_the_volumes_are_repositories_or_refused(make: Any) -> None:  # noqa: ANN401 - either factory
+    executor = make(git_mounts=["git+https://host.example/a.git@main,/opt/a"])
+    field = executor.volumes_field
+    volumes = getattr(executor, field)
+    texts = ["git+https://host.example/b.git@main,/opt/b", "${auto_mount:git+https://host.example/c.git@main,/opt/c}"]
+    setattr(executor, field, [texts[0], *volumes, texts[1]])
+    clone = executor.clone()
+    assert getattr(clone, field) == volumes
+    assert clone.git_mounts == ["git+https://host.example/a.git@main,/opt/a", *texts]
+    setattr(executor, field, [*volumes, "/host:/pod"])
+    with pytest.raises(ProfileError, match=f"'/host:/pod' in {field} is neither a volume nor a repository") as error:
+        executor.launch("job", ["true"])
+    assert error.value.remedy == "Describe volumes as tables, and repositories as git+URL@REF,/TARGET."
+
+
+@BOTH
+@pytest.mark.parametrize("sequential", [False, True])
+def test_tasks_of_one_name_do_not_share_their_files(
+    make: Any,  # noqa: ANN401 - either factory
+    platform: FakePlatform,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sequential: bool,  # noqa: FBT001 - pytest gives it
+) -> None:
+    jobs: dict[str, CloudJob] = {}
+    job_of = cloud.CloudExecutor.cloud_job
+
+    def recording(self: LeptonExecutor, *given: Any, title: str) -> CloudJob:  # noqa: ANN401 - as they are
+        jobs[title] = job_of(self, *given, title=title)
+        return jobs[title]
+
+    monkeypatch.setattr(cloud.CloudExecutor, "cloud_job", recording)
+    with run.Experiment("same names", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
+        for text in ("first", "second", "third"):
+            (tmp_path / text).mkdir()
+            (tmp_path / text / "main.py").write_text(text, encoding="utf-8")
+            (tmp_path / text / f"only_{text}.py").write_text("", encoding="utf-8")
+            folder = str(tmp_path / text)
+            executor = make(packager=FolderPackager(folder=folder))
+            experiment.add(run.Script(inline=f"echo {text}"), executor=executor, name="t")
+        experiment.run(detach=not sequential, sequential=sequential)
+    assert len(platform.sent) == 3
+    for title, text in (("t", "first"), ("t_1", "second"), ("t_2", "third")):
+        files = jobs[title].files
+        assert set(files) == {f"scripts/{title}.sh", "code/main.py", f"code/only_{text}.py"}
+        assert files["code/main.py"] == (text.encode(), False)
+        assert f"echo {text}".encode() in files[f"scripts/{title}.sh"][0]
 
 
 @BOTH

@@ -4,7 +4,6 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
-from nemo_runspec.data_mover import CODE_DIR
 from nemo_runspec.executors.launch_script import launch_script
 
 if TYPE_CHECKING:
@@ -14,11 +13,11 @@ AWKWARD = ["two words", "it's", '"q"', "$HOME", "`id`", "a;b", "new\nline", "Ã©â
 
 
 def run(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a launch script as a pod does, with the folder in the place of /nemo_run."""
+    """Run a launch script as a pod does, where nothing is linked to /nemo_run."""
     (folder / "code").mkdir(parents=True, exist_ok=True)
     path = folder / "launch.sh"
-    path.write_text(script.replace("/nemo_run", str(folder)), encoding="utf-8")
-    environment = {"PATH": "/usr/bin:/bin", **variables}
+    path.write_text(script, encoding="utf-8")
+    environment = {"PATH": "/usr/bin:/bin", "NEMO_RUNSPEC_JOB_DIR": str(folder), **variables}
     return subprocess.run(
         ["/bin/bash", path], capture_output=True, text=True, encoding="utf-8", check=False, env=environment
     )
@@ -69,9 +68,14 @@ def test_steps_run_in_their_order_and_a_failing_one_ends_the_job(tmp_path: Path)
 
 
 def test_without_its_working_directory_nothing_runs(tmp_path: Path) -> None:
-    script = launch_script("echo command")
-    assert CODE_DIR in script
-    path = tmp_path / "launch.sh"
-    path.write_text(script.replace("/nemo_run", str(tmp_path / "missing")), encoding="utf-8")
-    done = subprocess.run(["/bin/bash", path], capture_output=True, text=True, check=False)
+    done = run(launch_script("echo command"), tmp_path, NEMO_RUNSPEC_JOB_DIR=str(tmp_path / "missing"))
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_job_folder_with_spaces_needs_no_link(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a; $HOME"
+    script = launch_script("pwd", folders=["nsys profile"])
+    assert "/nemo_run" not in script
+    done = run(script, folder)
+    assert (done.stdout, done.stderr) == (f"{folder}/code\n", "")
+    assert (folder / "nsys profile").is_dir()

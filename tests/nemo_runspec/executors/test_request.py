@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -99,6 +100,17 @@ def test_what_is_too_large_or_refused_is_told_before_anything_is_sent(
         build_request(job(settings, env={"1st": "x", "two words": "y"}))
     assert "'1st'" in str(error.value)
     assert "'two words'" in str(error.value)
+
+
+@BOTH
+def test_whoever_has_made_a_job_all_that_is_wrong_with_it_is_told(settings: LeptonSettings | RunaiSettings) -> None:
+    no_text = os.fsdecode(b"\xff")
+    secrets: Any = {"NUMBER": 1}
+    with pytest.raises(ProfileError) as error:
+        build_request(job(settings, home="/data", env={"B": no_text}, secrets=secrets, launch=f"echo {no_text}"))
+    told = str(error.value)
+    for part in ("is on none of the", "the variable 'B' holds", "the variable 'NUMBER' is of", "the command holds"):
+        assert part in told
 
 
 def test_a_profile_and_an_executor_give_the_same_settings() -> None:

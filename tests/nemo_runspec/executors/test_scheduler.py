@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import nemo_run as run
 import pytest
 from nemo_run.config import get_nemorun_home
+from nemo_run.run.job import Job
 from nemo_run.run.torchx_backend.runner import get_runner
 from torchx.specs import AppDef, AppState, Role
 from torchx.specs.api import is_terminal
@@ -14,6 +16,7 @@ from nemo_runspec.executors.journal import Entry, Journal
 from nemo_runspec.executors.lepton import LeptonExecutor
 from nemo_runspec.executors.scheduler import create_dgxcloud_scheduler, create_lepton_scheduler
 from nemo_runspec.platforms.workload import JobState, Seen, Submitted
+from tests.nemo_runspec.executors.clouds import lepton
 from tests.nemo_runspec.executors.platforms import FakePlatform
 
 if TYPE_CHECKING:
@@ -52,14 +55,26 @@ def test_a_job_that_was_not_sent_from_here_is_not_known(platform: FakePlatform) 
     assert platform.looks == 0
 
 
-def test_a_refused_credential_is_told_at_once(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_credential_is_told_at_once_also_where_nemo_run_swallows_the_error(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def denied(workload: Submitted) -> Seen:
         message = f"401 for {workload.name}"
-        raise DeniedError(message, status=401)
+        raise DeniedError(message, status=401, remedy="Log in again.")
 
     monkeypatch.setattr(platform, "look", denied)
-    with pytest.raises(DeniedError, match="401 for sft-abc123"):
-        create_lepton_scheduler("nemo_run").describe(ENTRY.app_id)
+    made = create_lepton_scheduler("nemo_run")
+    for _ in range(2):
+        with pytest.raises(DeniedError, match="401 for sft-abc123"):
+            made.describe(ENTRY.app_id)
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage().splitlines() for record in told] == [["401 for sft-abc123", "  Log in again."]]
+    job = Job(
+        "a_", run.Script(inline="true"), lepton(), f"nemo_runspec_lepton://nemo_run/{ENTRY.app_id}", launched=True
+    )
+    caplog.clear()
+    assert job.status(get_runner()) is AppState.UNSUBMITTED
+    assert "Log in again." in caplog.text
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.STARTING, JobState.RUNNING, JobState.STOPPING])
