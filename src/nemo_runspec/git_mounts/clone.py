@@ -1,8 +1,11 @@
 """Clones one git repository at one commit in a pod: `python3 clone.py HOME URL COMMIT TARGET`.
 
 This file travels with a job and runs on whatever Python the image has: standard library only, Python 3.8 or newer.
-The clone is kept at `HOME/_nemotron/git-COMMIT`, where later pods and jobs find it; TARGET becomes a link to it.
-Submodules are not fetched.
+A clone is kept at `HOME/_nemotron/git-COMMIT`, where later jobs find it, and no job ever works in it: each job fetches
+its own clone from there, to `.git-mounts/COMMIT` in its folder, and TARGET becomes a link to that. git computes the
+names of all objects anew when it fetches, so that nothing of the kept clone's work tree, and no object that somebody
+has changed, gets into a job. A kept clone from which the commit cannot be fetched is left alone, and another one is
+made beside it, with a number behind its name. Submodules are not fetched.
 """
 
 from __future__ import annotations
@@ -29,6 +32,14 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LOCK_SECONDS = 600.0
 _LOCK_POLL_SECONDS = 0.2
 _STALE_SECONDS = 3600.0
+_PARTIAL = ".tmp.git-"
+_KEPT = 16
+"""How many kept clones of one commit may be damaged before jobs do without."""
+
+_OWN = ".git-mounts"
+_JOB_FOLDER = "NEMO_RUNSPEC_JOB_DIR"
+# `_is_trusted` has looked at the owner, whom some volumes show as another than this user.
+_GIVE = "git -c safe.directory='*' -c uploadpack.allowAnySHA1InWant=true upload-pack"
 _GIT = ("git", "-c", "protocol.ext.allow=never", "-c", "advice.detachedHead=false", "-c", "core.hooksPath=/dev/null")
 
 
@@ -36,13 +47,14 @@ class CloneError(Exception):
     """The repository cannot be had; the text says why."""
 
 
-def clone(home: Path, url: str, commit: str) -> Path:
-    """Give the folder of a repository at a commit, cloned when no pod has done it before.
+def clone(home: Path, url: str, commit: str, job: Path | None = None) -> Path:
+    """Give the folder of a repository at a commit, which is the job's own.
 
     Args:
-        home: Folder on a volume; a folder `_nemotron` in it keeps the clones.
+        home: Folder on a volume; a folder `_nemotron` in it keeps clones for later jobs.
         url: The repository's address.
         commit: 40 hexadecimal digits.
+        job: The job's folder; a temporary folder of this pod when not given.
 
     Raises:
         CloneError: git is missing or fails, or `commit` is none.
@@ -52,25 +64,50 @@ def clone(home: Path, url: str, commit: str) -> Path:
         raise CloneError(message)
     store = home / "_nemotron"
     store.mkdir(parents=True, exist_ok=True)
-    final = store / f"git-{commit}"
-    with _one_at_a_time(store, final):
-        _sweep(store)
-        # mkdtemp makes it for this user alone, and shows as whom this file system sees this user.
-        work = Path(tempfile.mkdtemp(prefix=".tmp.git-", dir=store))
-        owner = work.stat().st_uid
+    place = Path(tempfile.mkdtemp(prefix="nemotron-git-")) if job is None else job / _OWN
+    place.mkdir(mode=0o700, exist_ok=True)
+    own = place / commit
+    if own.is_dir():
+        return own  # another pod of the job has put it there, whole
+    for number in range(_KEPT):
+        kept = store / (f"git-{commit}-{number}" if number else f"git-{commit}")
+        problem = _keep(kept, url, commit)
+        if not problem:
+            try:
+                return _make(own, url, commit, kept)
+            except CloneError as failure:
+                problem = str(failure)
+        sys.stderr.write(f"[nemo-runspec] {kept} is not used: {problem}\n")
+    return _make(own, url, commit)
+
+
+def _keep(kept: Path, url: str, commit: str) -> str:
+    """Make a clone for later jobs, unless it is there; say what is wrong with what is there."""
+    if not os.path.lexists(kept):
+        _make(kept, url, commit)
+    # mkdtemp makes it for this user alone, and shows as whom this file system sees this user.
+    probe = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=kept.parent))
+    try:
+        owner = probe.stat().st_uid
+    finally:
+        probe.rmdir()
+    return "" if _is_trusted(kept, owner) else "it is no folder that only this user may write to"
+
+
+def _make(final: Path, url: str, commit: str, kept: Path | None = None) -> Path:
+    """Clone a commit into a folder, whole or not at all; another pod may be faster."""
+    with _one_at_a_time(final.parent, final):
+        _sweep(final.parent)
+        if os.path.lexists(final):
+            return final
+        work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=final.parent))
         try:
-            if _is_trusted(final, owner) and _head(final) == commit:
-                return final
-            _fetch(work, url, commit)
+            _fetch(work, url, commit, kept)
             work.chmod(0o755)
-            if _take_place(work, final) or (_is_trusted(final, owner) and _head(final) == commit):
-                return final
-            # Somebody else's folder is in the way: a clone of this pod's own, outside the volume.
-            private = Path(tempfile.mkdtemp(prefix="nemotron-git-")) / commit
-            shutil.move(str(work), str(private))
-            return private
+            _take_place(work, final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+    return final
 
 
 @contextlib.contextmanager
@@ -79,7 +116,7 @@ def _one_at_a_time(store: Path, final: Path) -> Iterator[None]:
     handle = os.open(store, os.O_RDONLY)
     deadline = time.monotonic() + _LOCK_SECONDS
     try:
-        while not final.exists() and time.monotonic() < deadline:
+        while not os.path.lexists(final) and time.monotonic() < deadline:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -94,7 +131,7 @@ def _one_at_a_time(store: Path, final: Path) -> Iterator[None]:
 
 def _sweep(store: Path) -> None:
     """Remove what pods left that were killed while they cloned."""
-    for left in store.glob(".tmp.git-*"):
+    for left in store.glob(f"{_PARTIAL}*"):
         with contextlib.suppress(OSError):  # another pod sweeps too
             if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
@@ -109,23 +146,20 @@ def _is_trusted(folder: Path, owner: int) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == owner and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _head(folder: Path) -> str:
-    try:
-        return _git(folder, "rev-parse", "HEAD").strip()
-    except CloneError:
-        return ""
-
-
-def _fetch(folder: Path, url: str, commit: str) -> None:
-    """Fetch one commit; all of the history from servers that do not give out single commits."""
+def _fetch(folder: Path, url: str, commit: str, kept: Path | None) -> None:
+    """Fetch one commit, from a kept clone if there is one; all of the history from servers without single commits."""
     _git(folder, "init", "--quiet")
     _git(folder, "remote", "add", "--", "origin", url)
-    try:
-        _git(folder, "fetch", "--quiet", "--no-tags", "--depth=1", "origin", commit)
-    except CloneError:
-        _git(folder, "fetch", "--quiet", "--tags", "origin", "+refs/*:refs/remotes/origin/*")
+    one = ("fetch", "--quiet", "--no-tags", "--depth=1")
+    if kept is not None:
+        _git(folder, *one, f"--upload-pack={_GIVE}", "--", str(kept.absolute()), commit)
+    else:
+        try:
+            _git(folder, *one, "origin", commit)
+        except CloneError:
+            _git(folder, "fetch", "--quiet", "--tags", "origin", "+refs/*:refs/remotes/origin/*")
     _git(folder, "checkout", "--quiet", "--detach", commit)
-    if _head(folder) != commit:
+    if _git(folder, "rev-parse", "HEAD").strip() != commit:
         message = f"{url} gave another commit than {commit}"
         raise CloneError(message)
 
@@ -156,15 +190,13 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _take_place(work: Path, final: Path) -> bool:
-    """Rename a complete clone to its place; False when something is there already."""
+def _take_place(work: Path, final: Path) -> None:
+    """Rename a complete clone to its place, unless another pod's is there."""
     try:
-        os.rename(work, final)  # noqa: PTH104 - Path.rename gives nothing more
+        work.rename(final)
     except OSError as failure:
-        if failure.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            return False
-        raise
-    return True
+        if failure.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
 
 
 def link(target: Path, folder: Path) -> None:
@@ -201,7 +233,8 @@ def main(arguments: Sequence[str]) -> int:
     home, url, commit, target = arguments
     os.umask(0o022)
     try:
-        folder = clone(Path(home), url, commit)
+        job = os.environ.get(_JOB_FOLDER)
+        folder = clone(Path(home), url, commit, Path(job) if job else None)
         link(Path(target), folder)
     except (CloneError, OSError) as failure:
         sys.stderr.write(f"[nemo-runspec] {url} at {commit} is not mounted on {target}: {failure}\n")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ SCRIPT = Path(module.__file__)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where a clone goes that is no job's
     return tmp_path / "home"
 
 
@@ -33,26 +35,86 @@ def first_commit(repository: Path) -> str:
     return git(repository, "rev-parse", "HEAD~1")
 
 
-def left_overs(home: Path) -> list[str]:
-    return sorted(path.name for path in (home / "_nemotron").iterdir() if not path.name.startswith("git-"))
+def left_overs(home: Path, folder: Path | None = None) -> list[str]:
+    return sorted(path.name for path in (folder or home / "_nemotron").iterdir() if not path.name.startswith("git-"))
+
+
+def job_folder(home: Path, name: str) -> Path:
+    folder = home / "jobs" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def test_the_commit_is_on_its_target_and_nothing_is_left_over(tmp_path: Path, home: Path, repository: Path) -> None:
     wanted = first_commit(repository)
-    target = tmp_path / "opt" / "here"
+    target, job = tmp_path / "opt" / "here", job_folder(home, "one job")
     words = [sys.executable, str(SCRIPT), str(home), f"file://{repository}", wanted, str(target)]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    environment = {**os.environ, "NEMO_RUNSPEC_JOB_DIR": str(job)}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert (target / "who.txt").read_text() == "first"
-    assert target.resolve() == home / "_nemotron" / f"git-{wanted}"
+    assert target.resolve() == job / ".git-mounts" / wanted
     assert git(target, "rev-parse", "HEAD") == wanted
+    assert git(target, "remote", "get-url", "origin") == f"file://{repository}"
     assert target.resolve().stat().st_mode & 0o777 == 0o755
     assert left_overs(home) == []
+    assert left_overs(home, job / ".git-mounts") == [wanted]
 
 
-def test_the_second_job_needs_no_repository(home: Path, repository: Path) -> None:
+def test_the_second_job_needs_no_repository_and_sees_nothing_of_the_first(home: Path, repository: Path) -> None:
     wanted = first_commit(repository)
-    assert clone(home, f"file://{repository}", wanted) == clone(home, "file:///nowhere", wanted)
+    (repository / ".gitignore").write_text("ignored.txt\n")
+    first = clone(home, f"file://{repository}", wanted, job_folder(home, "first"))
+    (first / "who.txt").write_text("changed by the first job")
+    (first / "ignored.txt").write_text("left by the first job")
+    second = clone(home, "file:///nowhere", wanted, job_folder(home, "second"))
+    assert second != first
+    assert (second / "who.txt").read_text() == "first"
+    assert [path.name for path in second.iterdir() if path.name != ".git"] == ["who.txt"]
+    # The same job, started again, goes on in its own.
+    assert clone(home, "file:///nowhere", wanted, job_folder(home, "first")) == first
+    assert (first / "who.txt").read_text() == "changed by the first job"
+
+
+@pytest.mark.parametrize("kind", ["changed", "ignored", "hidden from git"])
+def test_a_changed_work_tree_of_a_kept_clone_gets_into_no_job(home: Path, repository: Path, kind: str) -> None:
+    wanted = first_commit(repository)
+    clone(home, f"file://{repository}", wanted)
+    kept = home / "_nemotron" / f"git-{wanted}"
+    if kind == "ignored":
+        (kept / ".git/info").mkdir(exist_ok=True)
+        (kept / ".git/info/exclude").write_text("*.so\n")
+        (kept / "evil.so").write_text("left by another job")
+    else:
+        (kept / "who.txt").write_text("other")
+    if kind == "hidden from git":
+        git(kept, "update-index", "--assume-unchanged", "who.txt")
+    assert not git(kept, "status", "--porcelain") or kind == "changed"
+    folder = clone(home, "file:///nowhere", wanted, job_folder(home, "job"))
+    assert [path.name for path in folder.iterdir() if path.name != ".git"] == ["who.txt"]
+    assert (folder / "who.txt").read_text() == "first"
+
+
+@pytest.mark.parametrize("damage", ["objects", "everything"])
+def test_a_damaged_kept_clone_is_left_alone_and_another_is_made_beside_it(
+    home: Path, repository: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = first_commit(repository)
+    clone(home, f"file://{repository}", wanted)
+    kept = home / "_nemotron" / f"git-{wanted}"
+    if damage == "everything":
+        shutil.rmtree(kept / ".git")
+    else:
+        for path in (kept / ".git/objects").rglob("*"):
+            if path.is_file():
+                path.chmod(0o600)
+                path.write_bytes(path.read_bytes()[:-30] + bytes(30))
+    folder = clone(home, f"file://{repository}", wanted, job_folder(home, "job"))
+    assert (folder / "who.txt").read_text() == "first"
+    assert f"{kept} is not used: git fetch: " in capsys.readouterr().err
+    assert sorted(path.name for path in kept.parent.iterdir()) == [kept.name, f"{kept.name}-1"]
+    # From now on the second one serves.
+    assert (clone(home, "file:///nowhere", wanted, job_folder(home, "next")) / "who.txt").read_text() == "first"
 
 
 def test_a_server_without_single_commits_is_fetched_as_a_whole(
@@ -70,11 +132,17 @@ def test_many_pods_at_once_all_see_the_whole_clone(tmp_path: Path, home: Path, r
     wanted = first_commit(repository)
     targets = [tmp_path / f"target{number}" for number in range(8)]
     words = [sys.executable, str(SCRIPT), str(home), f"file://{repository}", wanted]
-    pods = [subprocess.Popen([*words, str(target)], stdout=subprocess.DEVNULL) for target in targets]
+    jobs = [job_folder(home, f"job {number % 2}") for number in range(len(targets))]
+    environments = [{**os.environ, "NEMO_RUNSPEC_JOB_DIR": str(job)} for job in jobs]
+    pods = [
+        subprocess.Popen([*words, str(target)], stdout=subprocess.DEVNULL, env=environment)
+        for target, environment in zip(targets, environments, strict=True)
+    ]
     assert [pod.wait(timeout=60) for pod in pods] == [0] * len(pods)
     assert {(target.resolve(), (target / "who.txt").read_text()) for target in targets} == {
-        (home / "_nemotron" / f"git-{wanted}", "first")
+        (job / ".git-mounts" / wanted, "first") for job in jobs
     }
+    assert [path.name for path in (home / "_nemotron").iterdir()] == [f"git-{wanted}"]
     assert left_overs(home) == []
 
 
@@ -98,9 +166,11 @@ def test_what_cannot_be_trusted_is_not_used(
     else:
         foreign.rename(final)
         final.chmod(0o777)
-    folder = clone(home, f"file://{repository}", wanted)
-    assert folder != final
+    folder = clone(home, f"file://{repository}", wanted, job_folder(home, "job"))
     assert (folder / "who.txt").read_text() == "first"
+    assert (final.parent / f"git-{wanted}-1" / "who.txt").read_text() == "first"
+    if kind != "file":
+        assert (final / "who.txt").read_text() == "foreign"  # left as it was
 
 
 def test_a_repository_around_the_clones_is_not_taken_for_one(
