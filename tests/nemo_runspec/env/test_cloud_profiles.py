@@ -191,6 +191,18 @@ def test_repositories_stand_beside_volumes(make: Callable[..., Any], written: st
     assert [volume[profile.folder_key] for volume in profile.volumes] == ["/mnt/nfs" if volumes else "/mnt/w/"]
 
 
+def test_mounts_of_a_file_may_be_tables_and_repositories(env_file: EnvFile) -> None:
+    path = env_file(
+        '[l]\nexecutor = "lepton"\nnemo_run_dir = "/mnt/n"\nnode_group = "g"\nresource_shape = "s"\n'
+        'mounts = [{ path = "/", mount_path = "/mnt", from = "node-nfs:x" }, "${auto_mount:git+https://x/r@y,/z}"]\n'
+    )
+    assert load_env_profile("l", path).as_config()["mounts"][0] == {
+        "path": "/",
+        "mount_path": "/mnt",
+        "from": "node-nfs:x",
+    }
+
+
 def test_a_wrong_repository_and_a_stray_mount_are_told() -> None:
     text = refusal(dgxcloud, mounts=["git+https://h/r@main,/etc", "/data:/data", "${oc.env:MORE}"])
     assert "a repository cannot be mounted on /etc" in text

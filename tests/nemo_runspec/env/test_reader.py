@@ -12,7 +12,6 @@ from nemo_runspec.env import (
     RESERVED,
     DGXCloudProfile,
     EnvFile,
-    LeptonProfile,
     SlurmProfile,
     find_env_file,
     list_profiles,
@@ -41,6 +40,7 @@ pvcs = [{{ path = "/mnt/w", claimName = "w" }}]
 
 
 # Each with the line, a part of the message, and a part of the remedy.
+NEEDED = 'node_group = "g"\nresource_shape = "s"\n'
 WRONG = [
     (
         '[s]\nexecutor = "slurm"\n\npartiton = "x"\n',
@@ -72,12 +72,7 @@ WRONG = [
     ('[s]\nexecutor = "slurn"\n', 2, "there is no executor 'slurn'", "'slurm'"),
     ("[s]\nexecutor = 3\n", 2, "there is no executor 3", "Known executors"),
     ("\n[s]\nnodes = 1\n", 2, "profile 's' does not say which executor it is for", 'executor = "slurm"'),
-    (
-        '[l]\nexecutor = "lepton"\nnode_group = "g"\nresource_shape = "s"\n',
-        1,
-        "profile 'l': the required key 'nemo_run_dir' is missing",
-        '"/mnt/nfs',
-    ),
+    (f'[l]\nexecutor = "lepton"\n{NEEDED}', 1, "profile 'l': the required key 'nemo_run_dir' is missing", '"/mnt/nfs'),
     ('[s]\nexecutor = "slurm"\nextends = "t"\n', 3, "[s] extends 't', which does not exist", "no profiles"),
     ('[slurm]\nexecutor = "slurm"\n[b]\nextends = "slrum"\n', 4, "extends 'slrum', which does", "'slurm'"),
     ('[wandb]\n[s]\nextends = "wandb"\n', 3, "extends 'wandb', which is a table of settings", None),
@@ -99,12 +94,7 @@ WRONG = [
     ("[s\n", 1, "not valid TOML", "toml.io"),
     ('[s]\nexecutor = "slurm"\ntime = x\n', 3, "not valid TOML", "quotes"),
     ('[s]\nexecutor = "slurm"\ntunnel = "ssh"\nhost = "h"\n', 3, "needs 'remote_job_dir'", "remote_job_dir = "),
-    (
-        '[l]\nexecutor = "lepton"\nnemo_run_dir = "n"\nnode_group = "g"\nresource_shape = "s"\n',
-        3,
-        "nemo_run_dir must be an absolute path",
-        None,
-    ),
+    (f'[l]\nexecutor = "lepton"\nnemo_run_dir = "n"\n{NEEDED}', 3, "nemo_run_dir must be an absolute path", None),
 ]
 
 
@@ -304,15 +294,6 @@ class TestProfiles:
         profile = load_env_profile("dgx", env_file(DGX.format(client='app_id = "i"\napp_secret = "s"')))
         assert isinstance(profile, DGXCloudProfile)
         assert (profile.client_id, profile.client_secret) == ("i", "s")
-
-    def test_lepton_mounts_may_be_tables_and_git_entries(self, env_file: Callable[[str], Path]) -> None:
-        path = env_file(
-            '[l]\nexecutor = "lepton"\nnemo_run_dir = "/mnt/n"\nnode_group = "g"\nresource_shape = "s"\n'
-            'mounts = [{ path = "/", mount_path = "/mnt", from = "node-nfs:x" }, "${auto_mount:git+https://x/r@y,/z}"]\n'
-        )
-        profile = load_env_profile("l", path)
-        assert isinstance(profile, LeptonProfile)
-        assert profile.as_config()["mounts"][0] == {"path": "/", "mount_path": "/mnt", "from": "node-nfs:x"}
 
     def test_secrets_are_names_or_a_table(self, env_file: Callable[[str], Path]) -> None:
         path = env_file(
