@@ -39,7 +39,8 @@ class Patience:
         connect_s: For a connection.
         read_s: For the next bytes of an answer.
         deadline_s: For one call with all its repetitions.
-        look_s: The same for a look at a workload and for a list of its pods, which are asked for again soon anyway.
+        look_s: The same for a look at a workload, which is asked again soon anyway.
+        list_s: The same for each part of the list of its pods, for which its state must not wait.
         quiet_s: For the next bytes of a log, before it is asked for anew.
         first_wait_s: Before the first repetition; each further wait is twice as long.
         longest_wait_s: Longest of these waits.
@@ -54,6 +55,7 @@ class Patience:
     read_s: float = 60
     deadline_s: float = 300
     look_s: float = 30
+    list_s: float = 10
     quiet_s: float = 120
     first_wait_s: float = 0.5
     longest_wait_s: float = 15

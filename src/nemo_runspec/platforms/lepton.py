@@ -259,7 +259,7 @@ class LeptonClient:
     def pods(self, workload: Submitted) -> tuple[str, ...]:
         """List the job's replicas; see `Platform.pods`."""
         try:
-            found = self._api.call("GET", f"{_path(workload)}/replicas", query=_ALL, deadline_s=self._patience.look_s)
+            found = self._api.call("GET", f"{_path(workload)}/replicas", query=_ALL, deadline_s=self._patience.list_s)
         except GoneError:
             return ()
         return in_pod_order(workload.name, [name for name in map(_id_of, _items(found)) if name])

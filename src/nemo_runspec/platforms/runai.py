@@ -252,14 +252,14 @@ class RunaiClient:
         An application may be refused run:ai's own list; then the cluster is asked.
         """
         try:
-            found = [str(pod.get("name")) for pod in self._pods(workload, self._patience.look_s)]
+            found = [str(pod.get("name")) for pod in self._pods(workload, self._patience.list_s)]
         except GoneError:
             return ()
         except DeniedError as error:
             if error.status != _FORBIDDEN:
                 raise
             path = pods_path(self._namespace())
-            answer = _table(self._cluster.call("GET", path, deadline_s=self._patience.look_s))
+            answer = _table(self._cluster.call("GET", path, deadline_s=self._patience.list_s))
             names = (str(_table(_table(pod).get("metadata")).get("name")) for pod in _items(answer, "items"))
             found = [name for name in names if name.startswith(f"{workload.name}-")]
         return in_pod_order(workload.name, found)

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.nemo_runspec.platforms.scripted import FakeTime, Scripted, scripted_server
+from nemo_runspec.platforms.runai import RunaiClient
+from tests.nemo_runspec.platforms.runai_answers import PROJECT, PROJECTS, SECRET, token
+from tests.nemo_runspec.platforms.scripted import FakeTime, Reply, Scripted, scripted_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,3 +27,18 @@ def server() -> Iterator[Scripted]:
 @pytest.fixture
 def time() -> FakeTime:
     return FakeTime()
+
+
+@pytest.fixture
+def runai(server: Scripted, time: FakeTime) -> RunaiClient:
+    server.script("POST /api/v1/token", token("t1"), token("t2"), token("t3"))
+    server.script(PROJECTS, Reply(body={"projects": [PROJECT]}))
+    return RunaiClient(
+        base_url=f"{server.url}/api/v1/",
+        kube_apiserver_url=f"{server.url}/k8s/",
+        client_id="me",
+        client_secret=lambda: SECRET,
+        project_name="team",
+        profile="dgx",
+        patience=time.patience(),
+    )

@@ -204,7 +204,7 @@ def test_a_list_of_pods_that_fails_is_soon_given_up(server: Scripted, time: Fake
     server.script(f"GET {JOB}/replicas", Reply(status=503))
     with pytest.raises(UnreachableError):
         client(server, time).pods(SUBMITTED)
-    assert sum(time.waits) < 32
+    assert sum(time.waits) < 12
 
 
 @pytest.mark.parametrize(("reply", "state"), STATES)
