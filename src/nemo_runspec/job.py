@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.artifacts import ArtifactStore
-from nemo_runspec.config.load import COMMAND_LINE, MergedConfig, build_job_config, parse_config
+from nemo_runspec.config.load import COMMAND_LINE, PROFILE_SECTION, MergedConfig, build_job_config, parse_config
 from nemo_runspec.config.resolvers import Resolution, resolve
 from nemo_runspec.config.resolvers.workspace import DEFAULT, workspace_of
 from nemo_runspec.config.save import extract_train_config, generate_job_dir, train_file
@@ -31,7 +31,7 @@ from nemo_runspec.place import Place
 from nemo_runspec.spec import Runspec, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
     from nemo_runspec.context import RecipeConfig
@@ -118,7 +118,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     )
     resolved = resolve(config.tree, resolution, path=config.path, places=config.places)
     run: dict[str, Any] = resolved["run"]
-    profile = effective_profile(chosen, run["env"])
+    profile = effective_profile(chosen, run["env"], overridden=_overridden(config))
     nodes = _nodes(spec, profile, config)
     job_dir = generate_job_dir(spec.name, absolute(DEFAULT, error=ConfigError) if in_pods else workspace)
     gpus = spec.resources.gpus_per_node or 0 if profile.gpus_per_node is None else profile.gpus_per_node
@@ -188,10 +188,22 @@ def _place(spec: Runspec, profile: Profile, *, job_dir: PurePosixPath, nodes: in
     return Place.pod(PurePosixPath(CODE_DIR, chosen.script or ""), nodes=nodes, repo_root=root)
 
 
-def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
+def _overridden(config: MergedConfig) -> frozenset[str]:
+    """Give the profile's keys that the command line has touched."""
+    inside = f"{PROFILE_SECTION}."
+    touched = (key for key, origin in config.origins.items() if origin == COMMAND_LINE and key.startswith(inside))
+    return frozenset(key.removeprefix(inside).split(".")[0] for key in touched)
+
+
+def effective_profile(profile: Profile, run_env: Mapping[str, Any], *, overridden: Container[str] = ()) -> Profile:
     """Lay the resolved `run.env` over a profile.
 
     A configuration's `run.env` may hold keys of several executors; those of another executor do not count.
+
+    Args:
+        profile: As env.toml has it.
+        run_env: The section.
+        overridden: Keys that the command line has touched; the profile's others keep their places in env.toml.
 
     Raises:
         ProfileError: A key that no executor has, or a value of the wrong type.
@@ -199,7 +211,7 @@ def effective_profile(profile: Profile, run_env: Mapping[str, Any]) -> Profile:
     known = known_keys(type(profile))
     elsewhere = {key for kind in EXECUTORS.values() for key in known_keys(kind)}
     own = profile.as_config()
-    # What is the profile's own keeps its place in env.toml.
     changed = {key: value for key, value in run_env.items() if key not in own or own[key] != value}
     values = {key: value for key, value in changed.items() if key in known or key not in elsewhere}
-    return profile.with_overrides(values, Origin("run.env"))
+    filled = {key: origin for key, origin in profile.origins.items() if key not in overridden}
+    return profile.with_overrides(values, Origin("run.env"), filled=filled)

@@ -264,3 +264,17 @@ def test_a_cloud_needs_an_image(tmp_path: Path) -> None:
     write_env_file(tmp_path, CLOUDS.replace('container_image = "image:1"\n', ""))
     job = compile_job(write_recipe(tmp_path / "recipe"), _request(profile="lepton"))
     assert "neither hello.py nor profile 'lepton' names a container image" in job.obstacles[0].message
+
+
+def test_what_an_expression_of_env_toml_gives_keeps_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESULTS", "/elsewhere")
+    with pytest.raises(ProfileError, match=r"env\.toml:10: .*workspace is on none of the mounts"):
+        _cloud_job(tmp_path, table='workspace = "${oc.env:RESULTS}"\n')
+    with pytest.raises(ProfileError) as caught:
+        _cloud_job(tmp_path, "run.env.workspace=/elsewhere")
+    assert str(caught.value).startswith("profile 'lepton': workspace is on none of the mounts")
+
+
+def test_what_nobody_overrides_keeps_its_line(tmp_path: Path) -> None:
+    origins = _cloud_job(tmp_path, "run.env.nodes=3", config="{run: {env: {}}}").profile.origins
+    assert (str(origins["node_group"]), str(origins["nodes"])) == ("lepton (env.toml:5)", "run.env")

@@ -139,17 +139,21 @@ class Profile(Table):
         values = {"executor": self.executor, **Table.as_config(self)}
         return {name: value for name, value in values.items() if confidential or name not in self.confidential_keys}
 
-    def with_overrides(self, values: Mapping[str, object], origin: Origin) -> Self:
+    def with_overrides(
+        self, values: Mapping[str, object], origin: Origin, *, filled: Mapping[str, Origin] | None = None
+    ) -> Self:
         """Give this profile with values that win over its own, such as `run.env.nodes=4` of the command line.
 
         Args:
             values: From key (or alias) to plain value; `executor` may be among them and cannot be another one.
             origin: Where they come from.
+            filled: Other origins, for keys whose expressions were only filled in.
 
         Raises:
             ProfileError: A key is unknown, a value is mistyped, or the values do not fit together.
         """
-        entries = (Entry(value, origin, name) for name, value in values.items() if name != "executor")
+        where = filled or {}
+        entries = (Entry(value, where.get(name, origin), name) for name, value in values.items() if name != "executor")
         found, problems = read_entries(type(self), entries)
         other = values.get("executor", self.executor)
         if other != self.executor:
