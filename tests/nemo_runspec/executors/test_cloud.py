@@ -27,9 +27,9 @@ from tests.nemo_runspec.executors.leaks import holding
 from tests.nemo_runspec.executors.platforms import FakePlatform
 
 if TYPE_CHECKING:
-    from nemo_runspec.executors.lepton import LeptonExecutor
     from collections.abc import Iterator
 
+    from nemo_runspec.executors.lepton import LeptonExecutor
     from nemo_runspec.executors.request import CloudJob
 
 
