@@ -58,17 +58,17 @@ class Archive:
     """A tar archive, compressed.
 
     Args:
-        data: Its bytes.
+        data: Its bytes, compressed.
+        sha256: Its address: the digest of the tar archive before it is compressed, which is the same whatever version
+            of xz a machine has.
+        tar_bytes: Size of that.
         files: Name and size of each file, in the order of the names.
     """
 
     data: bytes
+    sha256: str
+    tar_bytes: int
     files: tuple[tuple[str, int], ...]
-
-    @property
-    def sha256(self) -> str:
-        """Its address."""
-        return hashlib.sha256(self.data).hexdigest()
 
     @property
     def raw_bytes(self) -> int:
@@ -109,12 +109,16 @@ def pack(entries: Iterable[Entry]) -> Archive:
         PayloadError: A name is not one that the pod takes: relative, without `..`, once.
     """
     ordered = sorted(entries, key=lambda entry: (PurePosixPath(entry.name).suffix, entry.name))
-    names = [entry.name for entry in ordered]
-    for name in names:
+    names: set[str] = set()
+    folders = {parent.as_posix() for entry in ordered for parent in PurePosixPath(entry.name).parents}
+    for name in (entry.name for entry in ordered):
         parts = name.split("/")
-        if not all(parts) or {".", ".."} & set(parts) or "\0" in name or names.count(name) > 1:
+        if not all(parts) or {".", ".."} & set(parts) or "\0" in name or name in names or name in folders:
             message = f"{name!r} cannot be the name of a file that travels"
-            raise PayloadError(message, remedy="Names are relative paths without '.' and '..', each of them once.")
+            raise PayloadError(
+                message, remedy="Names are relative paths without '.' and '..', each once, and no file is a folder."
+            )
+        names.add(name)
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar:
         for entry in ordered:
@@ -122,4 +126,10 @@ def pack(entries: Iterable[Entry]) -> Archive:
             member.size = len(entry.data)
             member.mode = EXECUTABLE_MODE if entry.executable else FILE_MODE
             tar.addfile(member, io.BytesIO(entry.data))
-    return Archive(compress(raw.getvalue()), tuple(sorted((entry.name, len(entry.data)) for entry in ordered)))
+    tar_data = raw.getvalue()
+    return Archive(
+        compress(tar_data),
+        hashlib.sha256(tar_data).hexdigest(),
+        len(tar_data),
+        tuple(sorted((entry.name, len(entry.data)) for entry in ordered)),
+    )

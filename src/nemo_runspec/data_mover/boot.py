@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from nemo_runspec.data_mover.archive import compress
 from nemo_runspec.data_mover.chunks import encode
+from nemo_runspec.data_mover.pod.variables import MORE_POD_VARIABLE, POD_VARIABLE, orders_digest
+from nemo_runspec.errors import PayloadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 POD_FOLDER: Final = Path(__file__).parent / "pod"
-MODULES: Final = ("variables", "unpack", "rendezvous", "process", "entry")
+MODULES: Final = ("variables", "unpack", "rendezvous", "process", "view", "entry")
 """The pod's modules; each imports only those before it."""
 
 
@@ -41,9 +43,31 @@ def pod_code() -> str:
     return f"{hashlib.sha256(data).hexdigest()}:{encode(data)}"
 
 
+def pod_variables(value_bytes: int) -> dict[str, str]:
+    """Give the pod's code in one variable, or two where a value may not be that long.
+
+    Args:
+        value_bytes: What one value may hold.
+
+    Raises:
+        PayloadError: Two of them are not enough.
+    """
+    code = pod_code()
+    if len(code) > 2 * value_bytes:
+        message = f"the pod's own code takes {len(code):,} bytes, and two variables of it {2 * value_bytes:,}"
+        raise PayloadError(message)
+    rest = code[value_bytes:]
+    return {POD_VARIABLE: code[:value_bytes], **({MORE_POD_VARIABLE: rest} if rest else {})}
+
+
 def boot_value(parameters: Mapping[str, Any]) -> str:
-    """Give what the pod is to do as JSON, in ASCII and without `$`, which platforms expand."""
-    return json.dumps(parameters, separators=(",", ":"), sort_keys=True).replace("$", "\\u0024")
+    """Give what the pod is to do as JSON, in ASCII and without `$`, which platforms expand.
+
+    Args:
+        parameters: What it is to do; `name` is the workload's name, or what stands for it until it is known.
+    """
+    whole = {**parameters, "check": orders_digest(parameters)}
+    return json.dumps(whole, separators=(",", ":"), sort_keys=True).replace("$", "\\u0024")
 
 
 def bare(source: str) -> str:

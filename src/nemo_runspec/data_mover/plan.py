@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.data_mover import boot, chunks
 from nemo_runspec.data_mover.archive import Archive, Entry, pack, read
+from nemo_runspec.data_mover.budget import check_raw
 from nemo_runspec.data_mover.pod.variables import (
     BOOT_VARIABLE,
     CODE_FOLDER,
+    EXIT_FOLDER,
     JOB_PREFIX,
-    POD_VARIABLE,
+    LOG_FOLDER,
+    OWN_SOURCE,
     SOURCE_PREFIX,
 )
 from nemo_runspec.data_mover.select import Selection, select
@@ -22,7 +25,7 @@ from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 JOB_LINK: Final = "/nemo_run"
@@ -48,7 +51,8 @@ class Plan:
         executor_type: Kind of the executor.
         env: Every variable that carries the job; without cloud transport only `PYTHONPATH`.
         command: Words that stand before the job's command; empty without cloud transport.
-        sha256: Digest of the source archive, "" without one.
+        sha256: Digest of the source archive before it is compressed, "" without one. It depends on the files alone,
+            and not on this machine's version of xz.
         raw_bytes: Size of the source's files.
         archive_bytes: Size of the source archive.
         encoded_bytes: Size of the source archive in the environment.
@@ -56,7 +60,9 @@ class Plan:
         left_out: Links that lead out of the source tree, which stay here.
         pod_src_root: The source's `src` as the command sees it.
         pod_script: The script as the command sees it, None without a script.
-        job_sha256: Digest of the archive of the job's own files, "" without one.
+        job_sha256: Digest of the archive of the job's own files before it is compressed, "" without one.
+        job_files: Name and size of each of the job's own files.
+        job_encoded_bytes: Size of their archive in the environment.
         largest_value_bytes: Size of the largest value of `env`.
         environment_bytes: Size of `env`, `NAME=value` and a NUL for each.
     """
@@ -73,6 +79,8 @@ class Plan:
     pod_src_root: str = SOURCE_ROOT
     pod_script: str | None = None
     job_sha256: str = ""
+    job_files: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    job_encoded_bytes: int = 0
 
     @property
     def largest_value_bytes(self) -> int:
@@ -115,7 +123,8 @@ def plan_for(  # noqa: PLR0913 - each is a fact of the job; all but one have a d
 
     Raises:
         ConfigError: The executor is none of these, or the folder is missing or not absolute.
-        PayloadError: A file that should travel cannot.
+        PayloadError: A file that should travel cannot: it cannot be read, all together are too large, or a file of
+            the job has a name that the pod needs.
     """
     if executor_type not in (*NATIVE, *LIMITS):
         message = f"the source of a job does not travel to executor '{executor_type}'"
@@ -130,22 +139,44 @@ def plan_for(  # noqa: PLR0913 - each is a fact of the job; all but one have a d
     orders = {
         "job_dir": _absolute(pod_job_dir or f"{home}/jobs/{NAME}", "pod_job_dir"),
         "link": JOB_LINK,
+        "name": NAME,
         "nodes": nodes,
+        "script": chosen.script or "",
         "trees": f"{home}/{TREES}",
     }
+    own_files = job_files or {}
+    _check_names(own_files)
+    check_raw(chosen.files if source else (), own_files, chosen.script)
     tree = pack(read(chosen.files)) if source else None
-    own = pack(Entry(name, data, executable) for name, (data, executable) in job_files.items()) if job_files else None
-    carried = _carried(tree, own, orders, value_bytes or LIMITS[executor_type].value_bytes)
+    own = pack(Entry(name, data, executable) for name, (data, executable) in own_files.items()) if own_files else None
+    usual = LIMITS[executor_type].value_bytes
+    code = boot.pod_variables(usual)  # a smaller value_bytes is for what the job brings
+    carried = _carried(tree, own, orders, code, value_bytes or usual)
     return replace(carried, executor_type=executor_type, pod_script=pod_script, left_out=chosen.left_out)
 
 
-def _carried(tree: Archive | None, own: Archive | None, orders: Mapping[str, object], value_bytes: int) -> Plan:
+def _check_names(job_files: Iterable[str]) -> None:
+    """See that the job's own files do not take the place of what the pod makes in the job's folder.
+
+    Files below `code` stand beside the source, and hide what has the same name there.
+    """
+    for name in job_files:
+        first, _, rest = name.partition("/")
+        if first in (EXIT_FOLDER, OWN_SOURCE) or (first in (CODE_FOLDER, LOG_FOLDER) and not rest):
+            message = f"a file of the job is called {name!r}, and the pod needs that place in the job's folder"
+            raise PayloadError(message, remedy="Give it another name.")
+
+
+def _carried(
+    tree: Archive | None, own: Archive | None, orders: Mapping[str, object], code: Mapping[str, str], value_bytes: int
+) -> Plan:
     """Give the plan of a job that carries everything in its environment.
 
     Args:
         tree: The source.
         own: The job's own files.
         orders: What else the pod has to know.
+        code: The variables with the pod's code.
         value_bytes: What one variable may hold.
     """
     source_env, source_part = _in_environment(tree, SOURCE_PREFIX, value_bytes)
@@ -153,7 +184,7 @@ def _carried(tree: Archive | None, own: Archive | None, orders: Mapping[str, obj
     named = source_part | {"name": f"src-{tree.sha256[:DIGEST_SIGNS]}"} if tree else None
     env = {
         BOOT_VARIABLE: boot.boot_value({**orders, "source": named, "job": job_part or None}),
-        POD_VARIABLE: boot.pod_code(),
+        **code,
         **job_env,
         **source_env,
     }
@@ -166,6 +197,8 @@ def _carried(tree: Archive | None, own: Archive | None, orders: Mapping[str, obj
         encoded_bytes=sum(map(len, source_env.values())),
         files=tree.files if tree else (),
         job_sha256=own.sha256 if own else "",
+        job_files=own.files if own else (),
+        job_encoded_bytes=sum(map(len, job_env.values())),
     )
 
 
@@ -184,4 +217,4 @@ def _in_environment(archive: Archive | None, prefix: str, value_bytes: int) -> t
         message = "no file is left that could travel"
         raise PayloadError(message, remedy="Change the profile's exclude, or see that src holds the packages.")
     variables = chunks.in_variables(chunks.encode(archive.data), prefix, value_bytes)
-    return variables, {"pieces": len(variables), "sha256": archive.sha256}
+    return variables, {"pieces": len(variables), "sha256": archive.sha256, "bytes": archive.tar_bytes}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from nemo_runspec.data_mover import plan_for
+from nemo_runspec.data_mover import boot, plan_for
 from nemo_runspec.platforms.workload import NAME
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def plan(root: Path, home: Path, *, nodes: int = 1, launch: str = "", value_byte
 def variables(plan: Plan, link: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Give a pod's environment: what the plan says, with the job's name and the link in a place that may be written."""
     env = {name: value.replace(NAME, JOB_NAME) for name, value in plan.env.items()}
-    env["NEMO_RUNSPEC_BOOT"] = json.dumps({**json.loads(env["NEMO_RUNSPEC_BOOT"]), "link": str(link)})
+    orders = {name: value for name, value in json.loads(env["NEMO_RUNSPEC_BOOT"]).items() if name != "check"}
+    env["NEMO_RUNSPEC_BOOT"] = boot.boot_value({**orders, "link": str(link)})
     return {"PATH": os.environ["PATH"], "HOSTNAME": f"{JOB_NAME}-0-0", **(more or {}), **env}
 
 

@@ -38,7 +38,8 @@ def test_an_archive_says_nothing_of_where_and_when_it_was_made() -> None:
     assert all(info.isreg() for info in found)
     assert packed.files == (("run.sh", 2), ("src/a.py", 1), ("src/ü.yaml", 0))
     assert packed.raw_bytes == 3
-    assert packed.sha256 == hashlib.sha256(packed.data).hexdigest()
+    assert packed.sha256 == hashlib.sha256(lzma.decompress(packed.data)).hexdigest()
+    assert packed.tar_bytes == len(lzma.decompress(packed.data))
     assert packed.data.startswith(b"\xfd7zXZ\0")
 
 
@@ -54,6 +55,36 @@ def test_the_order_of_the_entries_does_not_matter() -> None:
     assert pack(entries).data == pack(reversed(entries)).data
 
 
+def test_another_xz_gives_another_archive_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [Entry(f"{number}.py", b"same\n" * number) for number in range(20)]
+    before = pack(entries)
+    monkeypatch.setattr("nemo_runspec.data_mover.archive._FILTERS", [{"id": lzma.FILTER_LZMA2, "preset": 0}])
+    after = pack(entries)
+    assert after.data != before.data
+    assert after.sha256 == before.sha256
+    assert pack(entries[1:]).sha256 != before.sha256
+
+
+def test_the_time_that_it_takes_grows_with_the_number_of_files_and_not_with_its_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str(self) == other
+
+        def __hash__(self) -> int:
+            return hash(str(self))
+
+    monkeypatch.setattr("nemo_runspec.data_mover.archive.compress", lambda data: data)
+    pack(Entry(Counted(f"{number}.py"), b"") for number in range(500))
+    assert len(compared) < 5_000
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../b", "a//b", "./a", "", "a/", "nul\0"])
 def test_a_name_that_the_pod_would_refuse_is_refused_here(name: str) -> None:
     with pytest.raises(PayloadError, match="cannot be the name of a file"):
@@ -63,6 +94,11 @@ def test_a_name_that_the_pod_would_refuse_is_refused_here(name: str) -> None:
 def test_a_name_that_comes_twice_is_refused() -> None:
     with pytest.raises(PayloadError, match=r"'a\.py' cannot be"):
         pack([Entry("a.py", b"1"), Entry("a.py", b"2")])
+
+
+def test_a_file_that_is_a_folder_too_is_refused() -> None:
+    with pytest.raises(PayloadError, match="'a' cannot be"):
+        pack([Entry("a/b.py", b"1"), Entry("a", b"2")])
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

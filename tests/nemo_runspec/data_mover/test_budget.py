@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nemo_runspec.data_mover import check_budget, plan_for
+from nemo_runspec.data_mover.budget import MAX_RAW_BYTES
 from nemo_runspec.errors import PayloadError
 from nemo_runspec.platforms.limits import LIMITS, exec_size
 from nemo_runspec.platforms.workload import NAME
@@ -57,7 +60,7 @@ def test_too_large_a_request(plan: Plan) -> None:
 
 
 def test_more_than_the_largest_files_can_save_says_so(plan: Plan) -> None:
-    with pytest.raises(PayloadError, match="these five are not enough"):
+    with pytest.raises(PayloadError, match="these are not enough"):
         check_budget(plan, LEPTON, body_bytes=LEPTON.object_bytes * 2)
 
 
@@ -69,6 +72,49 @@ def test_the_script_is_never_left_out(tmp_path: Path) -> None:
     with pytest.raises(PayloadError) as failed:
         check_budget(plan, LEPTON, body_bytes=LEPTON.object_bytes + 1)
     assert f'"{pods.SCRIPT}"' not in str(failed.value)
+
+
+def test_the_jobs_own_files_are_named_too(tmp_path: Path) -> None:
+    root = pods.repository(tmp_path / "repository")
+    files = {
+        f"code/part{i}.txt": (b"".join(hashlib.sha256(b"%d" % j).digest() for j in range(i)), False) for i in range(9)
+    }
+    files["launch.sh"] = (os.urandom(3_000), True)
+    plan = plan_for(executor_type="lepton", script_path=root / pods.SCRIPT, pod_nemotron_home="/mnt", job_files=files)
+    with pytest.raises(PayloadError) as failed:
+        check_budget(plan, LEPTON, body_bytes=LEPTON.object_bytes + 1)
+    lines = [line.split() for line in str(failed.value).splitlines()]
+    assert [f"{plan.job_encoded_bytes:,}", "bytes", "of", "it", "are", "the", "job's", "own"] in [
+        line[:8] for line in lines
+    ]
+    listed = [line[-1] for line in lines]
+    assert listed[listed.index("launch.sh") :][:5] == ["launch.sh", *(f"code/part{i}.txt" for i in (8, 7, 6, 5))]
+
+
+def test_data_beside_the_script_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = pods.repository(tmp_path / "repository")
+    folder = (root / pods.SCRIPT).parent
+    for number in range(7):
+        with (folder / f"data{number}.jsonl").open("wb") as file:
+            file.truncate(MAX_RAW_BYTES // 4 - number)
+    (folder / "data0.jsonl").chmod(0)
+    monkeypatch.setattr("nemo_runspec.data_mover.plan.read", pytest.fail)
+    with pytest.raises(PayloadError, match="too large to be sent") as failed:
+        plan_for(executor_type="lepton", script_path=root / pods.SCRIPT, pod_nemotron_home="/mnt")
+    text = str(failed.value)
+    assert f"at most {MAX_RAW_BYTES:,} are packed" in text
+    name = "src/nemotron/recipes/nano3/sft/data"
+    assert [line.split()[-1] for line in text.splitlines() if line.split()[-1].startswith("src/")] == [
+        f"{name}{number}.jsonl" for number in range(5)
+    ]
+    assert f'exclude = ["{name}0.jsonl", "{name}1.jsonl", "{name}2.jsonl", "{name}3.jsonl"]' in text
+
+
+def test_own_files_of_the_job_count_before_they_are_packed() -> None:
+    files = {"code/big.txt": (bytes(MAX_RAW_BYTES + 1), False), "launch.sh": (b"", True)}
+    with pytest.raises(PayloadError, match=r"code/big\.txt") as failed:
+        plan_for(executor_type="lepton", source=False, pod_nemotron_home="/mnt", job_files=files)
+    assert "on a volume instead" in str(failed.value)
 
 
 def test_without_a_source_the_rest_is_to_blame() -> None:

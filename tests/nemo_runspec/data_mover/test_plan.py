@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,18 @@ def test_a_plan_carries_everything_in_values_that_the_platform_takes(root: Path,
     boot = json.loads(plan.env[BOOT_VARIABLE])
     assert boot["job_dir"] == f"/mnt/nemo/jobs/{NAME}"
     assert boot["trees"] == "/mnt/nemo/_nemotron"
-    source = unpack.payload(plan.env, SOURCE_PREFIX, boot["source"]["pieces"], plan.sha256)
-    assert source == chunks.payload(plan.env, SOURCE_PREFIX)
-    assert len(source) == plan.archive_bytes
+    part = boot["source"]
+    assert part["sha256"] == plan.sha256
+    source = unpack.payload(plan.env, SOURCE_PREFIX, part["pieces"], part["sha256"], part["bytes"])
+    packed = chunks.payload(plan.env, SOURCE_PREFIX)
+    assert source == lzma.decompress(packed)
+    assert len(packed) == plan.archive_bytes
     assert {member.name: len(member.data) for member in unpack.members(source)} == dict(plan.files)
-    job = unpack.payload(plan.env, JOB_PREFIX, boot["job"]["pieces"], plan.job_sha256)
+    job = unpack.payload(plan.env, JOB_PREFIX, boot["job"]["pieces"], plan.job_sha256, boot["job"]["bytes"])
+    assert plan.job_files == (("launch.sh", 11),)
+    assert plan.job_encoded_bytes == sum(
+        len(value) for name, value in plan.env.items() if name.startswith("NEMO_RUNSPEC_JOB_")
+    )
     assert unpack.members(job) == [unpack.Member("launch.sh", b"echo $HOME\n", executable=True)]
     assert plan.raw_bytes == sum(size for _, size in plan.files)
     assert plan.encoded_bytes == sum(
@@ -99,6 +107,19 @@ def test_another_executor_is_an_error_that_names_the_known_ones(executor_type: s
 def test_the_folder_in_the_pod_has_to_be_absolute(root: Path, home: str | None) -> None:
     with pytest.raises(ConfigError, match="pod_nemotron_home"):
         plan_for(executor_type="lepton", script_path=root / pods.SCRIPT, pod_nemotron_home=home)
+
+
+@pytest.mark.parametrize("name", ["logs", "exit", "exit/x", "code", ".source", ".source/x"])
+def test_a_file_of_the_job_that_takes_a_place_of_the_pod_is_refused(root: Path, name: str) -> None:
+    files = {"launch.sh": (b"", True), name: (b"x", False)}
+    with pytest.raises(PayloadError, match=f"a file of the job is called '{name}'"):
+        plan_for(executor_type="lepton", repo_root=root, pod_nemotron_home="/x", job_files=files)
+
+
+def test_files_of_the_job_may_stand_in_its_code_and_its_logs(root: Path) -> None:
+    files = {"code/src/a.py": (b"x", False), "logs/before.txt": (b"x", False), "exits": (b"x", False)}
+    plan = plan_for(executor_type="lepton", repo_root=root, pod_nemotron_home="/x", job_files=files)
+    assert sorted(name for name, _ in plan.job_files) == sorted(files)
 
 
 def test_a_source_of_which_nothing_is_left_is_an_error(root: Path) -> None:

@@ -5,18 +5,22 @@ import hashlib
 import json
 import lzma
 import os
+import socket
 import sys
 import types
 
 
 def load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - travels as an argument, where each word counts
-    """Make the modules that a variable holds, and give the last of them.
+    """Make the modules that variables hold, and give the last of them; None where it is not what was sent.
 
     Args:
         value: The digest of the code, `:`, and the code: JSON, a list of name and text, compressed and encoded.
     """
     digest, _, text = value.partition(":")
-    data = base64.b85decode(text.encode().translate(bytes.maketrans(b",./:", b"\x24&<>")))
+    try:
+        data = base64.b85decode(text.encode().translate(bytes.maketrans(b",./:", b"\x24&<>")))
+    except ValueError:
+        return None
     if hashlib.sha256(data).hexdigest() != digest:
         return None
     package = types.ModuleType("nemo_runspec_pod")
@@ -31,5 +35,9 @@ def load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - trave
 
 
 if __name__ == "__main__":
-    entry = load(os.environ.get("NEMO_RUNSPEC_POD", ""))  # type: ignore[no-untyped-call]
-    sys.exit(entry.main(sys.argv[1:]) if entry else "payload sha256 mismatch: NEMO_RUNSPEC_POD")
+    get = os.environ.get
+    entry = load(get("NEMO_RUNSPEC_POD", "") + get("NEMO_RUNSPEC_POD_1", ""))  # type: ignore[no-untyped-call]
+    if entry:
+        sys.exit(entry.main(sys.argv[1:]))
+    host = (get("HOSTNAME") or socket.gethostname()).replace("/", "_")
+    sys.exit("payload sha256 mismatch: NEMO_RUNSPEC_POD\n[nemo-runspec] " + host + " exit code 1")

@@ -1,4 +1,8 @@
-"""Which node this pod is, and where the first one is, worked out from whatever the platform says."""
+"""Which node this pod is, and where the first one is, worked out from whatever the platform says.
+
+A user's variables may have the names of the platform's, so that what only the platform can know comes first: the
+pod's own name, and on Lepton its own variables. `RANK` counts only where the training operator says the same twice.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ LEPTON_PORT = "29400"
 RUNAI_PORT = "23456"
 """The training operator's default (https://www.kubeflow.org/docs/components/trainer/legacy-v1/user-guides/pytorch/)."""
 
-WORKER = re.compile(r"(.*-worker-)(\d+)")
+POD_NAME = re.compile(r"(.+)-(worker|master)-(\d+)")
 
 
 class RendezvousError(Exception):
@@ -42,37 +46,42 @@ def place(environ: Mapping[str, str], nodes: int, hostname: str) -> Place:
 
     Args:
         environ: The pod's variables.
-        nodes: How many nodes the job has.
+        nodes: How many nodes the job has. The pod of a job with one is that one, whatever its variables say.
         hostname: The pod's name.
 
     Raises:
         RendezvousError: There is no telling, or there are fewer pods than nodes.
     """
-    if environ.get("LEPTON_JOB_WORKER_INDEX"):
+    named = POD_NAME.fullmatch(hostname)
+    if _is_number(environ, "LEPTON_JOB_WORKER_INDEX") and _is_number(environ, "LEPTON_JOB_TOTAL_WORKERS"):
         found = _lepton(environ, nodes)
-    elif environ.get("RANK") and environ.get("MASTER_ADDR"):
-        found = _with_master(environ, nodes)
-    elif WORKER.fullmatch(hostname):
-        found = _workers_only(environ, nodes, hostname)
+    elif named and (named[2] == "master" or _leader(environ) == named[1] + "-master-0"):
+        found = _with_master(environ, nodes, 0 if named[2] == "master" else int(named[3]) + 1, named[1] + "-master-0")
+    elif named:
+        found = _workers_only(environ, nodes, int(named[3]), named[1] + "-worker-0")
+    elif _operator_numbers(environ):
+        found = _with_master(environ, nodes, int(environ["RANK"]), environ["PET_MASTER_ADDR"])
     elif nodes == 1:
         found = Place(0, 1, {})
     else:
         message = (
-            f"cannot tell which of {nodes} nodes {hostname} is: there is no LEPTON_JOB_WORKER_INDEX, "
-            "no RANK with MASTER_ADDR, and no name that ends with '-worker-N'"
+            f"cannot tell which of {nodes} nodes {hostname} is: there is no LEPTON_JOB_WORKER_INDEX with "
+            "LEPTON_JOB_TOTAL_WORKERS, no name that ends with '-worker-N' or '-master-0', and no RANK with the same "
+            "PET_NODE_RANK and a PET_MASTER_ADDR"
         )
         raise RendezvousError(message)
     if found.pods < nodes:
         message = f"the job has {nodes} nodes and the platform started {found.pods} pods"
         raise RendezvousError(message)
-    variables = dict(found.variables, NNODES=str(nodes), NODE_RANK=str(found.rank))
+    rank = found.rank if nodes > 1 else 0
+    variables = dict(found.variables, NNODES=str(nodes), NODE_RANK=str(rank))
     if nodes == 1:
         # Pods may share their machine's network, so that a fixed port may be another job's.
         variables.update(MASTER_ADDR=LOOPBACK, MASTER_PORT=environ.get("MASTER_PORT") or free_port())
-        for name in ("PET_MASTER_ADDR", "PET_MASTER_PORT"):
-            if name in variables or name in environ:
-                variables[name] = variables["MASTER_" + name.rsplit("_", 1)[1]]
-    return found._replace(variables=variables)
+        for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
+            if "PET_" + name in variables or "PET_" + name in environ:
+                variables["PET_" + name] = variables[name]
+    return Place(rank, found.pods, variables)
 
 
 def _lepton(environ: Mapping[str, str], nodes: int) -> Place:
@@ -84,31 +93,37 @@ def _lepton(environ: Mapping[str, str], nodes: int) -> Place:
         "MASTER_PORT": environ.get("MASTER_PORT") or LEPTON_PORT,
         "WORKER_ADDRS": ",".join(hosts[1:]),
     }
-    total = _number(environ, "LEPTON_JOB_TOTAL_WORKERS", nodes)
-    return Place(_number(environ, "LEPTON_JOB_WORKER_INDEX", 0), total, dict(variables))
+    return Place(int(environ["LEPTON_JOB_WORKER_INDEX"]), int(environ["LEPTON_JOB_TOTAL_WORKERS"]), dict(variables))
 
 
-def _with_master(environ: Mapping[str, str], nodes: int) -> Place:
-    """Read what the training operator gives where there is a master: RANK is the node's, the master is 0."""
-    rank, pods = _number(environ, "RANK", 0), _number(environ, "PET_NNODES", 0) or _number(environ, "WORLD_SIZE", nodes)
+def _leader(environ: Mapping[str, str]) -> str:
+    return environ.get("PET_MASTER_ADDR", "").partition(".")[0]
+
+
+def _operator_numbers(environ: Mapping[str, str]) -> bool:
+    """Tell whether RANK is the training operator's, which sets the same number and address for torchrun."""
+    rank, address = environ.get("PET_NODE_RANK"), environ.get("PET_MASTER_ADDR")
+    return _is_number(environ, "RANK") and environ["RANK"] == rank and bool(address)
+
+
+def _with_master(environ: Mapping[str, str], nodes: int, rank: int, master: str) -> Place:
+    """Read what the training operator gives where there is a master, which is node 0; worker 0 is node 1."""
+    pods = _number(environ, "PET_NNODES", 0) or _number(environ, "WORLD_SIZE", nodes)
     variables = {
-        "MASTER_ADDR": environ["MASTER_ADDR"],
-        "MASTER_PORT": environ.get("MASTER_PORT") or RUNAI_PORT,
+        "MASTER_ADDR": environ.get("PET_MASTER_ADDR") or master,
+        "MASTER_PORT": environ.get("PET_MASTER_PORT") or environ.get("MASTER_PORT") or RUNAI_PORT,
         # Without the pods that are not needed.
         "WORLD_SIZE": str(nodes),
     }
     return Place(rank, pods, dict(variables, **_torchrun(variables, nodes, rank)))
 
 
-def _workers_only(environ: Mapping[str, str], nodes: int, hostname: str) -> Place:
-    """Read the node from the pod's name: without a master the training operator numbers nothing.
+def _workers_only(environ: Mapping[str, str], nodes: int, rank: int, first: str) -> Place:
+    """Take the node from the pod's name: without a master the training operator numbers nothing.
 
     torchrun would take part in a rendezvous that hands out numbers as it likes; with a fixed number of nodes it gets
     its own number instead, so that NODE_RANK and torchrun's rank of the group are the same.
     """
-    worker = WORKER.fullmatch(hostname)
-    rank = int(worker.group(2)) if worker else 0
-    first = worker.group(1) + "0" if worker else LOOPBACK
     host, _, port = environ.get("PET_RDZV_ENDPOINT", "").rpartition(":")
     variables = {
         "MASTER_ADDR": host or first,
@@ -133,9 +148,13 @@ def _torchrun(variables: Mapping[str, str], nodes: int, rank: int) -> dict[str, 
     }
 
 
-def _number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
+def _is_number(environ: Mapping[str, str], name: str) -> bool:
     value = environ.get(name, "")
-    return int(value) if value.isdigit() else otherwise
+    return value.isascii() and value.isdigit()
+
+
+def _number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
+    return int(environ[name]) if _is_number(environ, name) else otherwise
 
 
 def free_port() -> str:

@@ -35,6 +35,12 @@ STALE_S = 3600.0
 """A partial folder that nobody has touched for so long belongs to a process that was killed."""
 
 READABLE = 0o755
+OF_ALL_JOBS = 0o555
+"""Files that jobs share are not to be written; that stops whoever is not root."""
+
+TREES = 16
+"""How many copies of one source may have been changed before jobs take one of their own."""
+
 LOCK_WAIT_S = 60.0
 LOCK_POLL_S = 0.05
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -57,14 +63,15 @@ class Member(NamedTuple):
     executable: bool
 
 
-def payload(environ: Mapping[str, str], prefix: str, count: int, sha256: str) -> bytes:
-    """Join the pieces in an environment and verify them.
+def payload(environ: Mapping[str, str], prefix: str, count: int, sha256: str, size: int) -> bytes:
+    """Join the pieces in an environment, and give what they hold, verified.
 
     Args:
         environ: The variables.
         prefix: What the names begin with; a number follows.
         count: How many there are.
-        sha256: Digest of what they hold, in hexadecimal digits.
+        sha256: Digest of what they hold before it is compressed, in hexadecimal digits.
+        size: Bytes of that.
 
     Raises:
         PodError: A piece is missing or not what was sent.
@@ -75,8 +82,12 @@ def payload(environ: Mapping[str, str], prefix: str, count: int, sha256: str) ->
         raise PodError(message)
     text = "".join(environ[prefix + str(number)] for number in range(count))
     try:
-        data = base64.b85decode(text.encode("ascii").translate(bytes.maketrans(SAFE_SIGNS, UNSAFE_SIGNS)))
-    except ValueError:
+        packed = base64.b85decode(text.encode("ascii").translate(bytes.maketrans(SAFE_SIGNS, UNSAFE_SIGNS)))
+        reader = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        data = reader.decompress(packed, size + 1)
+        if not reader.eof or reader.unused_data:
+            data = b""
+    except (ValueError, lzma.LZMAError):
         data = b""
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
@@ -86,13 +97,13 @@ def payload(environ: Mapping[str, str], prefix: str, count: int, sha256: str) ->
 
 
 def members(archive: bytes) -> list[Member]:
-    """Read an archive.
+    """Read an archive, decompressed.
 
     Raises:
         PodError: It holds something else than regular files below its root.
     """
     found = []
-    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(archive)), mode="r:") as tar:
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
         for member in tar:
             parts = member.name.split("/")
             stream = tar.extractfile(member) if member.type in REGULAR else None
@@ -103,13 +114,46 @@ def members(archive: bytes) -> list[Member]:
     return found
 
 
-def stage(files: Sequence[Member], target: Path, folder_mode: int) -> None:
+def shared_tree(files: Sequence[Member], trees: Path, name: str) -> tuple[Path, list[str]]:
+    """Give a folder that jobs share, with exactly these files.
+
+    One that somebody has changed is left alone, as jobs may still use it, and the next number behind the name is
+    taken. All pods try the names in the same order, so that they agree.
+
+    Args:
+        files: What it shall hold.
+        trees: The folder above; only we may write to it.
+        name: Name of the first that is tried.
+
+    Returns:
+        The folder, and why others were not taken.
+
+    Raises:
+        UntrustedError: None of them can be used.
+        OSError: The folder above cannot be written to.
+    """
+    refused = []
+    for number in range(TREES):
+        folder = trees / (name + "-" + str(number) if number else name)
+        stage(files, folder, READABLE, OF_ALL_JOBS)
+        try:
+            check_tree(files, folder)
+        except UntrustedError as error:
+            refused.append(f"{folder} is not used: {error}")
+        else:
+            return folder, refused
+    message = f"{TREES} copies of it were changed, the last one: {refused[-1]}"
+    raise UntrustedError(message)
+
+
+def stage(files: Sequence[Member], target: Path, folder_mode: int, file_mask: int = 0o777) -> None:
     """Put files into a folder, unless they are there.
 
     Args:
         files: What it shall hold.
         target: The folder; the one above it exists.
         folder_mode: Permission bits of the folder and of those in it; files get the same, less what executes.
+        file_mask: Which of these bits files keep.
 
     Raises:
         OSError: The folder above cannot be written to.
@@ -121,7 +165,7 @@ def stage(files: Sequence[Member], target: Path, folder_mode: int) -> None:
         partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{target.name}.", dir=target.parent))
         try:
             for member in files:
-                _write(partial, member, folder_mode)
+                _write(partial, member, folder_mode, file_mask)
             partial.chmod(folder_mode)
             try:
                 partial.rename(target)
@@ -140,6 +184,32 @@ def check_owner(folder: Path) -> None:
         UntrustedError: It belongs to somebody else, or others may write to it.
     """
     _check_owner(folder, os.geteuid(), OTHERS_MAY_WRITE)
+
+
+def check_tree(files: Sequence[Member], folder: Path) -> None:
+    """See that a folder holds files as they were sent and nothing else, and that only we may write there.
+
+    Raises:
+        UntrustedError: One of them is missing or different, or there are others, or other owners.
+    """
+    sent = {member.name for member in files}
+    folders = {name[:end] for name in sent for end in range(len(name)) if name[end] == "/"}
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        check_owner(folder / inside)
+        try:
+            with os.scandir(folder / inside) as entries:
+                for entry in entries:
+                    name = inside + "/" + entry.name if inside else entry.name
+                    if name in folders:
+                        waiting.append(name)
+                    elif name not in sent:
+                        message = f"{entry.path} was not sent"
+                        raise UntrustedError(message)
+        except OSError as error:
+            raise UntrustedError(str(error)) from error
+    check_content(files, folder)
 
 
 def check_content(files: Sequence[Member], folder: Path) -> None:
@@ -207,7 +277,10 @@ def sweep(parent: Path) -> None:
 
 
 def _check_owner(folder: Path, owner: int, forbidden: int) -> None:
-    status = folder.lstat()
+    try:
+        status = folder.lstat()
+    except OSError as error:
+        raise UntrustedError(str(error)) from error
     if not stat.S_ISDIR(status.st_mode):
         message = f"{folder} is no folder"
     elif status.st_uid != owner:
@@ -219,7 +292,7 @@ def _check_owner(folder: Path, owner: int, forbidden: int) -> None:
     raise UntrustedError(message)
 
 
-def _write(root: Path, member: Member, folder_mode: int) -> None:
+def _write(root: Path, member: Member, folder_mode: int, file_mask: int) -> None:
     """Write one file, with the permissions asked for, whatever the umask is."""
     parts = member.name.split("/")
     folder = root
@@ -230,7 +303,7 @@ def _write(root: Path, member: Member, folder_mode: int) -> None:
             folder.chmod(folder_mode)
     opened = os.open(folder / parts[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(opened, "wb") as file:
-        os.fchmod(file.fileno(), folder_mode if member.executable else folder_mode & ~0o111)
+        os.fchmod(file.fileno(), file_mask & (folder_mode if member.executable else folder_mode & ~0o111))
         file.write(member.data)
 
 

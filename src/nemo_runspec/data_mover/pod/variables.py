@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SOURCE_PREFIX = "NEMO_RUNSPEC_SRC_"
 """The source archive, in pieces numbered from 0."""
 
@@ -12,7 +19,13 @@ BOOT_VARIABLE = "NEMO_RUNSPEC_BOOT"
 """What the pod's side is to do, as JSON."""
 
 POD_VARIABLE = "NEMO_RUNSPEC_POD"
-"""The code of the pod's side; `load.py` has the name once more, as it cannot import anything."""
+"""The code of the pod's side; `load.py` has the names once more, as it cannot import anything."""
+
+MORE_POD_VARIABLE = "NEMO_RUNSPEC_POD_1"
+"""The rest of it, where one value is too short."""
+
+NAME_PLACEHOLDER = "<workload name>"
+"""Stands in what the orders' digest is made of for the workload's name, which is chosen when the job is sent."""
 
 UNSAFE_SIGNS = b"$&<>"
 """Signs of Python's base 85 that platforms treat in some way of their own."""
@@ -29,6 +42,18 @@ EXIT_MARKER = "[nemo-runspec]"
 LOG_FOLDER = "logs"
 EXIT_FOLDER = "exit"
 CODE_FOLDER = "code"
+OWN_SOURCE = ".source"
+"""Where the source lies in the job's folder when the place that jobs share cannot be used."""
+
+
+def orders_digest(orders: Mapping[str, Any]) -> str:
+    """Give the digest of what a pod is to do, whatever the workload's name is.
+
+    Args:
+        orders: What it is to do, without the digest.
+    """
+    text = json.dumps(orders, separators=(",", ":"), sort_keys=True).replace(orders["name"], NAME_PLACEHOLDER)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_transport_variable(name: str) -> bool:
@@ -36,7 +61,7 @@ def is_transport_variable(name: str) -> bool:
 
     `NEMO_RUNSPEC_JOB_DIR`, which tells a script its job folder, is none of them.
     """
-    if name in (BOOT_VARIABLE, POD_VARIABLE):
+    if name in (BOOT_VARIABLE, POD_VARIABLE, MORE_POD_VARIABLE):
         return True
     numbers = [name[len(prefix) :] for prefix in (SOURCE_PREFIX, JOB_PREFIX) if name.startswith(prefix)]
     return any(number.isascii() and number.isdigit() for number in numbers)

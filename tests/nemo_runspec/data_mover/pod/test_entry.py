@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -51,8 +52,9 @@ def test_a_script_runs_with_the_source_that_was_sent(repository: Path, home: Pat
     assert done.stdout.decode() == f"52\n[nemo-runspec] {pods.JOB_NAME}-0-0 exit code 0\n"
     assert done.returncode == 0
     assert link.resolve() == job_folder(home)
-    tree = (link / "code" / "src").resolve()
-    assert tree == home / "_nemotron" / f"src-{plan.sha256[:16]}" / "src"
+    tree = home / "_nemotron" / f"src-{plan.sha256[:16]}" / "src"
+    assert (link / "code/src").resolve() == job_folder(home) / "code/src"
+    assert (link / "code/src/nemotron/model.py").resolve() == tree / "nemotron/model.py"
     assert not (tree / "nemotron/recipes/super3").exists()
 
 
@@ -80,6 +82,43 @@ def test_relative_writes_stay_in_the_job(repository: Path, home: Path, link: Pat
     assert [path.name for path in tree.iterdir()] == ["src"]
 
 
+LEAVES = """
+import importlib, pathlib, sys
+pathlib.Path("src/nemotron/left.py").write_text("LEFT = 1")
+pathlib.Path(sys.argv[1]).with_name("beside.py").write_text("BESIDE = 1")
+import nemotron.model, nemotron.left, beside
+"""
+
+
+def test_what_a_job_leaves_in_its_source_gets_into_no_other_job(home: Path, link: Path, tmp_path: Path) -> None:
+    repository = pods.write(pods.repository(tmp_path / "repository"), {pods.SCRIPT: LEAVES})
+    plan = pods.plan(repository, home)
+    script = str(plan.pod_script).replace("/nemo_run", str(link))
+    done = pods.run(plan, [sys.executable, script, script], pods.variables(plan, link))
+    assert done.returncode == 0, done.stdout
+    assert (job_folder(home) / "code/src/nemotron/left.py").is_file()
+    tree = home / "_nemotron" / f"src-{plan.sha256[:16]}"
+    assert sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()) == [
+        name for name, _ in plan.files
+    ]
+    link.unlink()
+    second = {name: value.replace(pods.JOB_NAME, "job-two") for name, value in pods.variables(plan, link).items()}
+    done = pods.run(plan, [sys.executable, "-c", "import nemotron.model, nemotron.left"], second)
+    assert b"No module named 'nemotron.left'" in done.stdout
+    assert b"is not used" not in done.stdout
+
+
+def test_compiled_files_stay_out_of_what_jobs_share(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home)
+    for given, expected in (
+        ({}, "1"),
+        ({"PYTHONDONTWRITEBYTECODE": ""}, ""),
+        ({"PYTHONPYCACHEPREFIX": "/x"}, None),
+    ):
+        done = pods.run(plan, [sys.executable, "-c", SEES], pods.variables(plan, link, given))
+        assert json.loads(done.stdout.splitlines()[0])[1].get("PYTHONDONTWRITEBYTECODE") == expected
+
+
 def test_files_of_the_job_stand_beside_the_source(repository: Path, home: Path, link: Path) -> None:
     plan = plan_for(
         executor_type="lepton",
@@ -92,7 +131,7 @@ def test_files_of_the_job_stand_beside_the_source(repository: Path, home: Path, 
     done = pods.run(plan, [sys.executable, script], pods.variables(plan, link))
     assert done.stdout.splitlines()[0] == b"3"  # the job's own file is not replaced
     assert (link / "code/own.txt").read_text() == "own"
-    assert (link / "code/src/nemo_runspec").resolve().is_relative_to(home / "_nemotron")
+    assert (link / "code/src/nemo_runspec/__init__.py").resolve().is_relative_to(home / "_nemotron")
 
 
 def test_the_second_job_finds_the_source_and_files_keep_their_permissions(
@@ -113,7 +152,7 @@ def test_the_second_job_finds_the_source_and_files_keep_their_permissions(
         path: stat.S_IMODE(path.stat().st_mode)
         for path in (tree, tree / pods.SCRIPT, link / "launch.sh", link.resolve())
     }
-    assert list(modes.values()) == [0o755, 0o644, 0o700, 0o700]
+    assert list(modes.values()) == [0o755, 0o444, 0o700, 0o700]
 
 
 @pytest.mark.parametrize("damage", ["missing", "flipped", "not text of the encoding"])
@@ -141,10 +180,26 @@ def test_without_its_code_or_its_orders_a_pod_starts_nothing(
     plan = pods.plan(repository, home)
     env = pods.variables(plan, link)
     value = env.pop(name)
-    for damaged in ({}, {name: value[:-3] + "aaa"} if name.endswith("POD") else {name: "null"}):
+    middle = len(value) // 2
+    flipped = value[:middle] + ("0" if value[middle] != "0" else "1") + value[middle + 1 :]
+    texts = [
+        value[:-3] + "aaa",
+        value[:-5],
+        flipped,
+        value[:-2] + "\x07 ",
+        "{",
+        "null",
+        "[]",
+        '{"check": 1}',
+        "[" * 20_000,
+    ]
+    for damaged in ({}, *({name: text} for text in texts)):
         done = pods.run(plan, ["echo", "started"], env | damaged)
         assert done.returncode == 1
-        assert b"payload sha256 mismatch" in done.stdout
+        lines = done.stdout.decode().splitlines()
+        assert lines[0].endswith(f"payload sha256 mismatch: {name}")
+        assert exit_code_of(lines[1]) == (f"{pods.JOB_NAME}-0-0", 1)
+        assert len(lines) == 2
         assert not home.exists()
 
 
@@ -159,20 +214,53 @@ def test_the_source_is_not_taken_from_a_folder_that_others_may_write(repository:
     assert done.returncode == 0
     assert done.stdout.splitlines()[1] == b"52"
     assert b"others may write" in done.stdout.splitlines()[0]
-    assert (link / "code/src").resolve() == job_folder(home) / ".source/src"
+    second = tree.with_name(f"{tree.name}-1")
+    assert (link / "code/src/nemotron/model.py").resolve() == second / "src/nemotron/model.py"
     assert (tree / "src/nemotron/model.py").read_text() == "LAYERS = 'stolen'\n"  # left as it was
 
 
-def test_the_source_is_not_taken_from_a_tree_that_has_changed(repository: Path, home: Path, link: Path) -> None:
+@pytest.mark.parametrize("change", ["altered", "more", "more folders", "fewer", "permissions"])
+def test_the_source_is_not_taken_from_a_tree_that_has_changed(
+    repository: Path, home: Path, link: Path, change: str
+) -> None:
     plan = pods.plan(repository, home)
     script = str(plan.pod_script).replace("/nemo_run", str(link))
     assert pods.run(plan, ["true"], pods.variables(plan, link)).returncode == 0
-    (link / "code/src/nemotron/model.py").write_text("LAYERS = 'changed'\n")
+    tree = home / "_nemotron" / f"src-{plan.sha256[:16]}"
+    if change == "altered":
+        (link / "code/src/nemotron/model.py").resolve().chmod(0o644)
+        (link / "code/src/nemotron/model.py").write_text("LAYERS = 'changed'\n")
+    elif change == "more":
+        (tree / "src/yaml.py").write_text("raise SystemExit('changed')\n")
+    elif change == "more folders":
+        (tree / "src/nemotron/model").mkdir()
+    elif change == "fewer":
+        (tree / "src/nemotron/recipes/nano3/sft/config/tiny.yaml").unlink()
+    else:
+        (tree / "src/nemotron").chmod(0o775)
     link.unlink()
     second = {name: value.replace(pods.JOB_NAME, "job-two") for name, value in pods.variables(plan, link).items()}
     done = pods.run(plan, [sys.executable, script], second)
-    assert b"is not what was sent" in done.stdout.splitlines()[0]
+    assert f"{tree} is not used: ".encode() in done.stdout.splitlines()[0]
     assert done.stdout.splitlines()[1] == b"52"
+    fresh = tree.with_name(f"{tree.name}-1")
+    assert (link / "code/src/nemotron/model.py").resolve() == fresh / "src/nemotron/model.py"
+    assert (fresh / "src/nemotron/model.py").read_text() == "LAYERS = 52\n"
+    # The first job, started again, leaves the changed tree too.
+    link.unlink()
+    assert pods.run(plan, ["true"], pods.variables(plan, link)).returncode == 0
+    assert (job_folder(home) / "code/src/nemotron/model.py").resolve() == fresh / "src/nemotron/model.py"
+
+
+def test_where_every_copy_was_changed_a_job_has_its_own(repository: Path, home: Path, link: Path) -> None:
+    plan = pods.plan(repository, home)
+    (home / "_nemotron").mkdir(parents=True)
+    for number in range(16):
+        (home / "_nemotron" / (f"src-{plan.sha256[:16]}" + (f"-{number}" if number else ""))).write_text("in the way")
+    done = pods.run(plan, ["true"], pods.variables(plan, link))
+    assert done.returncode == 0
+    assert b"16 copies of it were changed" in done.stdout
+    assert (link / "code/src/nemotron/model.py").resolve() == job_folder(home) / ".source/src/nemotron/model.py"
 
 
 def test_a_job_folder_that_others_may_write_is_refused(repository: Path, home: Path, link: Path) -> None:
@@ -191,21 +279,51 @@ def test_where_no_link_can_be_made_paths_are_rewritten(repository: Path, home: P
     launch = f"cd {link}/code\ncat {link}/data/kept.txt\necho\necho {link}/code\necho /x{link}/code {link}/code-2\n"
     plan = pods.plan(repository, home, launch=launch)
     command = ["bash", "-c", f"bash {link}/launch.sh; echo $CONFIG"]
-    done = pods.run(plan, command, pods.variables(plan, link, {"CONFIG": f"{link}/configs:{link}/launch.sh"}))
+    more = {"CONFIG": f"{link}/configs:{link}/logs", "TMPDIR": str(tmp_path)}
+    done = pods.run(plan, command, pods.variables(plan, link, more))
     folder = job_folder(home)
     assert done.stdout.decode().splitlines()[:-1] == [
         "on a volume that is mounted where the link should be",
         f"{folder}/code",
         f"/x{link}/code {link}/code-2",
-        f"{link}/configs:{folder}/launch.sh",
+        f"{link}/configs:{folder}/logs",
     ]
     assert done.returncode == 0
+    assert (folder / "launch.sh").read_text() == launch
+    assert list(tmp_path.glob("nemo_run.*")) == []
+
+
+def test_pods_with_and_without_the_link_share_a_job_in_a_folder_with_a_space(repository: Path, tmp_path: Path) -> None:
+    home, link = tmp_path / "a home's $HOME", tmp_path / "nemo_run"
+    launch = f"cat {link}/configs/a.txt && cd {link}/code && ls -d src && grep -c . {link}/scripts/b.sh\n"
+    plan = plan_for(
+        executor_type="dgxcloud",
+        repo_root=repository,
+        pod_nemotron_home=str(home),
+        job_files={
+            "launch.sh": (launch.encode(), True),
+            "configs/a.txt": (b"a\n", False),
+            "scripts/b.sh": (f"{link}\n".encode(), False),
+        },
+    )
+    env = pods.variables(plan, link, {"TMPDIR": str(tmp_path)})
+    for can_link in (False, True, False):
+        if can_link:
+            shutil.rmtree(link)
+        else:
+            link.unlink(missing_ok=True)
+            pods.write(link, {"other.txt": "of a volume that is mounted where the link should be"})
+        done = pods.run(plan, ["bash", "-c", f"bash {link}/launch.sh"], env)
+        assert done.stdout.decode().splitlines()[:-1] == ["a", "src", "1"]
+        assert link.is_symlink() is can_link
+        assert list(tmp_path.glob("nemo_run.*")) == []
+    assert (job_folder(home) / "launch.sh").read_text() == launch
 
 
 def test_a_link_that_cannot_be_made_at_all(repository: Path, home: Path, tmp_path: Path) -> None:
     link = tmp_path / "missing" / "nemo_run"
     plan = pods.plan(repository, home, launch=f"cat {link}/x || echo {link}/anything '{link}'\n")
-    done = pods.run(plan, ["bash", f"{link}/launch.sh"], pods.variables(plan, link))
+    done = pods.run(plan, ["bash", f"{link}/launch.sh"], pods.variables(plan, link, {"TMPDIR": str(tmp_path)}))
     folder = job_folder(home)
     assert done.stdout.decode().splitlines()[1] == f"{folder}/anything {folder}"
 

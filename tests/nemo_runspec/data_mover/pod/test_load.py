@@ -8,16 +8,16 @@ from nemo_runspec.data_mover.pod import load
 
 
 def test_the_loader_refuses_code_that_is_not_what_was_sent() -> None:
-    for value in ("", "x", boot.pod_code()[:-5] + "00000"):
+    for value in ("", "x", boot.pod_code()[:-5] + "00000", boot.pod_code()[:-2], boot.pod_code()[:-3] + "\x07 \udce4"):
         done = subprocess.run(
             [sys.executable, *boot.command_prefix()[1:], "true"],
-            env={"NEMO_RUNSPEC_POD": value},
+            env={"NEMO_RUNSPEC_POD": value, "HOSTNAME": "pod-0"},
             capture_output=True,
             timeout=60,
             check=False,
         )
         assert done.returncode == 1
-        assert done.stderr == b"payload sha256 mismatch: NEMO_RUNSPEC_POD\n"
+        assert done.stderr == b"payload sha256 mismatch: NEMO_RUNSPEC_POD\n[nemo-runspec] pod-0 exit code 1\n"
 
 
 def test_the_loader_makes_the_modules_without_the_package() -> None:

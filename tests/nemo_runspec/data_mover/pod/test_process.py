@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +15,6 @@ from nemo_runspec.data_mover import plan_for
 from tests.nemo_runspec.data_mover import pods
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nemo_runspec.data_mover import Plan
 
 HOST = f"{pods.JOB_NAME}-0-0"
@@ -82,8 +81,7 @@ def test_the_exit_code_is_the_commands(
 
 def test_a_command_that_the_kernel_refuses_says_so(plan: Plan, env: dict[str, str]) -> None:
     # Longer than the kernel's limit only after the paths in it have been replaced by longer ones.
-    link = env["NEMO_RUNSPEC_BOOT"].split('"link": "')[1].split('"')[0]
-    longer = env | {"NEMO_RUNSPEC_BOOT": env["NEMO_RUNSPEC_BOOT"].replace(link, "/proc/l")}
+    longer = env | pods.variables(plan, Path("/proc/l"))
     done = pods.run(plan, ["echo", " /proc/l" * 16_000], longer)
     assert done.returncode == 126
     assert b"Argument list too long" in done.stdout
@@ -130,19 +128,17 @@ def test_what_a_shell_has_started_may_end_in_its_own_time(plan: Plan, env: dict[
     assert rest.splitlines() == ["saved", f"[nemo-runspec] {HOST} exit code 143"]
 
 
-def test_a_signal_that_comes_while_the_job_is_put_in_place(
-    plan: Plan, env: dict[str, str], home: Path, tmp_path: Path
-) -> None:
-    (home / "jobs").mkdir(parents=True)
-    handle = os.open(home / "jobs", os.O_RDONLY)
+def test_a_signal_that_comes_while_the_job_is_put_in_place(plan: Plan, env: dict[str, str], home: Path) -> None:
+    (home / "_nemotron").mkdir(parents=True)
+    handle = os.open(home / "_nemotron", os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         pod = start(plan, ["sleep", "300"], env)
         deadline = time.monotonic() + pods.TIMEOUT_S
-        while not (tmp_path / "nemo_run").is_symlink():
+        while not (home / "jobs" / pods.JOB_NAME / "code").is_dir():
             assert pod.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.01)  # there is no event for a link that another process makes
+            time.sleep(0.01)  # there is no event for a folder that another process makes
         pod.send_signal(signal.SIGTERM)
     finally:
         os.close(handle)

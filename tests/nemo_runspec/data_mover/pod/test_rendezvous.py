@@ -115,8 +115,56 @@ def test_a_single_pod_takes_loopback_and_a_free_port() -> None:
     assert found.variables["PET_MASTER_PORT"] == found.variables["MASTER_PORT"]
 
 
-def test_the_one_pod_that_a_single_node_does_not_need() -> None:
-    assert rendezvous.place(with_master(1, 2), 1, "sft-worker-0").rank == 1
+USERS = {
+    "RANK": "1",
+    "MASTER_ADDR": "elsewhere",
+    "WORLD_SIZE": "2",
+    "NODE_RANK": "5",
+    "PET_NODE_RANK": "1",
+    "PET_MASTER_ADDR": "elsewhere",
+}
+"""What may be in a user's profile, with the names of the platform's own variables."""
+
+
+@pytest.mark.parametrize("host", ["sft-0-0", "sft-worker-1", "sft-master-0", "anything"])
+@pytest.mark.parametrize("environ", [USERS, with_master(1, 2), workers_only("1:1") | USERS, lepton(1, 1) | USERS])
+def test_the_pod_of_a_single_node_is_that_node(environ: dict[str, str], host: str) -> None:
+    found = rendezvous.place(environ, 1, host)
+    assert found.rank == 0
+    assert found.variables["NODE_RANK"] == "0"
+    assert found.variables.get("PET_NODE_RANK", "0") == "0"
+    assert found.variables["MASTER_ADDR"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_users_variables_do_not_number_the_workers_of_run_ai(rank: int) -> None:
+    users = {name: value for name, value in USERS.items() if name != "PET_MASTER_ADDR"} | {"MASTER_PORT": "1"}
+    found = rendezvous.place(users | workers_only("2:2"), 2, f"sft-worker-{rank}")
+    assert found.rank == rank
+    assert found.variables["MASTER_ADDR"] == "sft-worker-0"
+    assert found.variables["MASTER_PORT"] == "23456"
+    assert found.variables["PET_NODE_RANK"] == str(rank)
+    assert rendezvous.place(USERS | workers_only("2:2"), 2, f"sft-worker-{rank}").rank == rank
+
+
+def test_a_users_variables_do_not_number_the_workers_of_lepton() -> None:
+    found = rendezvous.place(USERS | lepton(0, 2), 2, "sft-ab12-0-xyz12")
+    assert (found.rank, found.variables["MASTER_ADDR"]) == (0, "worker-0.sft-ab12-job-svc")
+
+
+def test_with_a_master_the_pods_names_count_before_rank() -> None:
+    assert rendezvous.place(with_master(7, 2), 2, "sft-master-0").rank == 0
+    found = rendezvous.place(with_master(7, 2), 2, "sft-worker-0")
+    assert (found.rank, found.variables["PET_NODE_RANK"]) == (1, "1")
+
+
+def test_rank_counts_where_the_operator_says_it_twice() -> None:
+    assert rendezvous.place(with_master(1, 2), 2, "another-name").rank == 1
+    for name in ("PET_NODE_RANK", "PET_MASTER_ADDR"):
+        without = {key: value for key, value in with_master(1, 2).items() if key != name}
+        for environ in (without, without | ({name: "0"} if name == "PET_NODE_RANK" else {})):
+            with pytest.raises(rendezvous.RendezvousError, match="cannot tell"):
+                rendezvous.place(environ, 2, "another-name")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def archive(*members: tarfile.TarInfo) -> bytes:
     with tarfile.open(fileobj=raw, mode="w") as tar:
         for member in members:
             tar.addfile(member, io.BytesIO(b"x" * member.size))
-    return lzma.compress(raw.getvalue())
+    return raw.getvalue()
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
@@ -45,15 +45,15 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
 
 def test_pieces_become_the_payload_again() -> None:
     data = bytes(range(256)) * 7
-    env = in_variables(encode(data), "P_", 100)
+    env = in_variables(encode(lzma.compress(data)), "P_", 10)
     assert len(env) > 10
-    assert unpack.payload(env, "P_", len(env), hashlib.sha256(data).hexdigest()) == data
+    assert unpack.payload(env, "P_", len(env), hashlib.sha256(data).hexdigest(), len(data)) == data
 
 
 @pytest.mark.parametrize("damage", ["missing", "swapped", "short"])
 def test_damaged_pieces_are_refused(damage: str) -> None:
     data = bytes(range(256)) * 2
-    env = in_variables(encode(data), "P_", 100)
+    env = in_variables(encode(lzma.compress(data)), "P_", 40)
     count = len(env)
     if damage == "missing":
         del env["P_3"]
@@ -62,7 +62,13 @@ def test_damaged_pieces_are_refused(damage: str) -> None:
     else:
         env[f"P_{count - 1}"] = env[f"P_{count - 1}"][:-5]
     with pytest.raises(unpack.PodError, match="payload sha256 mismatch"):
-        unpack.payload(env, "P_", count, hashlib.sha256(data).hexdigest())
+        unpack.payload(env, "P_", count, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def test_what_would_be_larger_than_it_was_is_not_unpacked() -> None:
+    env = in_variables(encode(lzma.compress(bytes(50_000_000))), "P_", 100)
+    with pytest.raises(unpack.PodError, match="payload sha256 mismatch"):
+        unpack.payload(env, "P_", len(env), "0" * 64, 1_000)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +93,7 @@ def test_members_that_would_leave_the_folder_are_refused(evil: tarfile.TarInfo) 
 
 
 def test_an_archive_is_read_as_it_was_packed() -> None:
-    found = unpack.members(pack(FILES).data)
+    found = unpack.members(lzma.decompress(pack(FILES).data))
     assert {entry.name: (entry.data, entry.executable) for entry in found} == {
         entry.name: (entry.data, entry.executable) for entry in FILES
     }
@@ -103,7 +109,7 @@ def umask_077() -> Iterator[None]:
 @pytest.mark.usefixtures("umask_077")
 def test_permissions_do_not_depend_on_the_umask(tmp_path: Path) -> None:
     target = tmp_path / "tree"
-    unpack.stage(unpack.members(pack(FILES).data), target, 0o755)
+    unpack.stage(unpack.members(lzma.decompress(pack(FILES).data)), target, 0o755)
     modes = {path.relative_to(target).as_posix(): path.stat().st_mode & 0o777 for path in target.rglob("*")}
     assert modes == {"launch.sh": 0o755, "a": 0o755, "a/b": 0o755, "a/b/c.txt": 0o644, "empty": 0o644}
     assert target.stat().st_mode & 0o777 == 0o755
@@ -111,7 +117,7 @@ def test_permissions_do_not_depend_on_the_umask(tmp_path: Path) -> None:
 
 def test_what_is_there_stays_and_nothing_is_left_over(tmp_path: Path) -> None:
     target = tmp_path / "tree"
-    files = unpack.members(pack(FILES).data)
+    files = unpack.members(lzma.decompress(pack(FILES).data))
     unpack.stage(files, target, 0o755)
     (target / "a/b/c.txt").write_text("changed")
     unpack.stage(files, target, 0o755)

@@ -18,6 +18,7 @@ def test_the_job_folders_variable_is_the_librarys() -> None:
         ("NEMO_RUNSPEC_JOB_12", True),
         ("NEMO_RUNSPEC_BOOT", True),
         ("NEMO_RUNSPEC_POD", True),
+        ("NEMO_RUNSPEC_POD_1", True),
         ("NEMO_RUNSPEC_JOB_DIR", False),
         ("NEMO_RUNSPEC_SRC_", False),
         ("NEMO_RUNSPEC_SRC_²", False),
