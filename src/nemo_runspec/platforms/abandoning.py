@@ -20,7 +20,7 @@ ABANDONED: ContextVar[threading.Event | None] = ContextVar("nemo_runspec_abandon
 
 
 class AbandonedError(PlatformError):
-    """The submission was given up before anything was sent that could make a job."""
+    """The submission was given up, and no job can have been made of it."""
 
 
 def is_abandoned() -> bool:
@@ -36,7 +36,7 @@ def refuse_if_abandoned() -> None:
         AbandonedError: It was.
     """
     if is_abandoned():
-        message = "the submission was given up, and nothing was sent"
+        message = "the submission was given up"
         raise AbandonedError(message)
 
 

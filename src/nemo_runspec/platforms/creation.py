@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import AbandonedError, refuse_if_abandoned
 from nemo_runspec.platforms.http import GarbledError, Patience, Repetition, TransientError
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ def create(
     Raises:
         RefusedError: The platform does not take it; nothing was made.
         DeniedError: The credential does not permit it; nothing was made.
+        AbandonedError: The submission was given up, and nothing was made.
         UnreachableError: Whether it was made could not be found out: within the deadline, or because the platform
             says no to a repetition, which tells nothing of the call that it may have received before.
     """
+    refuse_if_abandoned()
     repetition = Repetition(api.patience, api.patience.deadline_s)
     received = False  # may the platform have received a call that it has not said no to?
     while True:
@@ -72,9 +75,27 @@ def create(
                 return found
             failure = TransientError(error.message, status=error.status)
         received = received or failure.status != _TOO_MANY
-        found = _found(find, name, after=partial(repetition.wait, failure))
+        found = _found_or_given_up(find, name, partial(repetition.wait, failure), received=received)
         if found is not None:
             return found
+
+
+def _found_or_given_up(
+    find: Callable[[], Made | None], name: str, after: Callable[[], None], *, received: bool
+) -> Made | None:
+    """Wait and look; who gives up looks once more for what may have been made, to be able to end it."""
+    try:
+        return _found(find, name, after=after)
+    except AbandonedError as given_up:
+        if not received:
+            raise
+        try:
+            found = _found(find, name)
+        except AbandonedError as error:
+            raise _unknown(error, name) from error
+        if found is None:
+            raise _unknown(given_up, name) from given_up
+        return found
 
 
 def _lagging(find: Callable[[], Made | None], name: str, refusal: PlatformError, patience: Patience) -> Made:

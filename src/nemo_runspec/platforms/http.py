@@ -7,6 +7,7 @@ credential's; 404 is an answer; any other 4xx is the platform's no.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import time
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import requests
 
 from nemo_runspec.errors import DeniedError, GoneError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import pause, refuse_if_abandoned
 from nemo_runspec.platforms.answers import reason, retry_after, said_in
 from nemo_runspec.redaction import Redactor
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 Query = tuple[tuple[str, str], ...]
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+TELL_FROM_S: Final = 60
+"""Calls that may take as long as this say that they wait: a person may wait with them."""
+
+_LOG: Final = logging.getLogger(__name__)
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _SERVER_ERROR: Final = 500
 _UNCHUNKED_BYTES: Final = 512
@@ -63,7 +69,7 @@ class Patience:
     newborn_s: float = 60
     stop_s: float = 180
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = pause
 
 
 class TransientError(UnreachableError):
@@ -113,13 +119,16 @@ class Repetition:
         self._deadline_s = deadline_s
         self._end = patience.clock() + deadline_s
         self._next_s = patience.first_wait_s
+        self._told = False
 
     def wait(self, failure: TransientError) -> None:
         """Wait before the next attempt.
 
         Raises:
             UnreachableError: The deadline is over, or will be when the platform wants to be asked again.
+            AbandonedError: Nobody wants the answer any more.
         """
+        refuse_if_abandoned()
         left_s = self._end - self._patience.clock()
         if left_s <= 0 or failure.wait_s > left_s:
             message = f"{failure.message}, and nothing better within {self._deadline_s:g} s"
@@ -128,7 +137,11 @@ class Repetition:
         # Not all who were turned away at once come back at once; the last attempt is made at the deadline.
         wait_s = min(max(failure.wait_s, self._next_s * random.uniform(0.5, 1)), left_s)  # noqa: S311 - no secret depends on it
         self._next_s = min(2 * self._next_s, self._patience.longest_wait_s)
+        if not self._told and self._deadline_s >= TELL_FROM_S:
+            self._told = True
+            _LOG.warning("%s; asking again for at most %.0f s", failure.message, left_s)
         self._patience.sleep(wait_s)
+        refuse_if_abandoned()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

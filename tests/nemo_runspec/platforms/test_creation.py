@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError
 from nemo_runspec.platforms.creation import create
 from nemo_runspec.platforms.credentials import FixedToken
 from nemo_runspec.platforms.http import Api
@@ -177,3 +180,68 @@ def test_not_knowing_is_told_with_the_name(server: Scripted, time: FakeTime, ans
         made(server, time, Finder(answer))
     assert "Look for 'nano3-abc123' before" in str(caught.value)
     assert sum(time.waits) <= 301
+
+
+@pytest.fixture
+def gives_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeTime], None]:
+    """Have the submission given up as soon as it waits."""
+
+    def arrange(time: FakeTime) -> None:
+        event = threading.Event()
+        ABANDONED.set(event)
+        wait = time.sleep
+
+        def sleep(seconds: float) -> None:
+            event.set()
+            wait(seconds)
+
+        monkeypatch.setattr(time, "sleep", sleep)
+
+    return arrange
+
+
+def _in_a_context(run: Callable[[], str]) -> str:
+    return copy_context().run(run)
+
+
+def test_who_gives_up_before_anything_was_sent_sends_nothing(server: Scripted, time: FakeTime) -> None:
+    def run() -> str:
+        event = threading.Event()
+        event.set()
+        ABANDONED.set(event)
+        return made(server, time, Finder("found"))
+
+    with pytest.raises(AbandonedError):
+        _in_a_context(run)
+    assert server.lines == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "finds", "end"),
+    [
+        (Reply(fault="drop"), "found", "found"),
+        (Reply(fault="drop"), None, UnreachableError),
+        (Reply(status=429), None, AbandonedError),
+    ],
+    ids=["made", "not known", "not made"],
+)
+def test_who_gives_up_meanwhile_still_learns_what_was_made(
+    server: Scripted,
+    time: FakeTime,
+    gives_up: Callable[[FakeTime], None],
+    reply: Reply,
+    finds: str | None,
+    end: str | type[PlatformError],
+) -> None:
+    server.script("POST /jobs", reply, MADE)
+
+    def run() -> str:
+        gives_up(time)
+        return made(server, time, Finder(finds))
+
+    if isinstance(end, str):
+        assert _in_a_context(run) == end
+    else:
+        with pytest.raises(end):
+            _in_a_context(run)
+    assert server.lines == ["POST /jobs"], "nothing is sent again"
