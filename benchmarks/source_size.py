@@ -41,7 +41,7 @@ class Sizes:
         raw_bytes: Their size.
         gzip_bytes: In the environment, as gzip and base64 of an unordered tar.
         our_bytes: In the environment, as this library sends it.
-        sha256: Digest of this library's archive.
+        sha256: Digest of this library's archive before it is compressed.
     """
 
     files: int

@@ -90,10 +90,10 @@ def test_what_the_pod_is_to_do_survives_platforms_that_expand() -> None:
 
 
 def test_the_digest_of_the_orders_holds_for_every_name_and_no_other_change() -> None:
-    orders = {"job_dir": f"/home/jobs/{NAME}", "name": NAME, "nodes": 2}
+    orders = {"job_dir": f"/mnt/jobs/{NAME}", "name": NAME, "nodes": 2}
     assert NAME == NAME_PLACEHOLDER
     digest = orders_digest(orders)
-    assert orders_digest({**orders, "job_dir": "/home/jobs/sft-ab12cd", "name": "sft-ab12cd"}) == digest
-    named = {**orders, "job_dir": "/home/jobs/sft-ab12cd", "name": "sft-ab12cd"}
-    for change in ({"job_dir": "/home/jobs/sft-ab12cc"}, {"name": "sft-ab12cc"}, {"nodes": 3}, {"more": 1}):
+    assert orders_digest({**orders, "job_dir": "/mnt/jobs/sft-ab12cd", "name": "sft-ab12cd"}) == digest
+    named = {**orders, "job_dir": "/mnt/jobs/sft-ab12cd", "name": "sft-ab12cd"}
+    for change in ({"job_dir": "/mnt/jobs/sft-ab12cc"}, {"name": "sft-ab12cc"}, {"nodes": 3}, {"more": 1}):
         assert orders_digest({**named, **change}) != digest

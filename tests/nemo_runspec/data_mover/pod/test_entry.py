@@ -252,6 +252,25 @@ def test_the_source_is_not_taken_from_a_tree_that_has_changed(
     assert (job_folder(home) / "code/src/nemotron/model.py").resolve() == fresh / "src/nemotron/model.py"
 
 
+def test_pods_that_start_at_once_agree_on_one_fresh_copy(repository: Path, home: Path, tmp_path: Path) -> None:
+    plan = pods.plan(repository, home)
+    tree = pods.write(home / "_nemotron" / f"src-{plan.sha256[:16]}", {"src/extra.py": "changed by a job"})
+    tree.parent.chmod(0o755)
+    started = []
+    for number in range(12):
+        env = pods.variables(plan, tmp_path / f"link{number}")
+        other = {name: value.replace(pods.JOB_NAME, f"job-{number % 3}") for name, value in env.items()}
+        command = pods.argv(plan, ["python3", "-c", "import nemotron.model as m; print(m.LAYERS)"])
+        started.append(subprocess.Popen(command, env=other, stdout=subprocess.PIPE, text=True))
+    outputs = [pod.communicate(timeout=pods.TIMEOUT_S)[0].splitlines() for pod in started]
+    assert [lines[-2] for lines in outputs] == ["52"] * len(started)
+    assert sorted(path.name for path in tree.parent.iterdir()) == [tree.name, f"{tree.name}-1"]
+    assert {(tmp_path / f"link{n}/code/src/nemotron/model.py").resolve() for n in range(12)} == {
+        tree.with_name(f"{tree.name}-1") / "src/nemotron/model.py"
+    }
+    assert list(home.rglob(".tmp.*")) == []
+
+
 def test_where_every_copy_was_changed_a_job_has_its_own(repository: Path, home: Path, link: Path) -> None:
     plan = pods.plan(repository, home)
     (home / "_nemotron").mkdir(parents=True)
