@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import stat
 import threading
@@ -39,6 +40,13 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> FakePlatform:
     for module in (cloud, scheduler, submission):
         monkeypatch.setattr(module, "connect", lambda *_: fake)
     return fake
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet_afterwards() -> Iterator[None]:
+    """Let nemo-run's experiments go here: when they do, they change the handlers of the log, whoever is logging."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
