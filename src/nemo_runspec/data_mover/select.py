@@ -25,14 +25,20 @@ LEFT_OUT_SUFFIXES: Final = frozenset(
         *(".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".nemo", ".gguf", ".onnx", ".pkl", ".pickle"),  # models
         *(".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".whl", ".sqsh", ".img", ".iso"),  # archives
         *(".log", ".out", ".mp4", ".wav"),  # results
-        *(".pem", ".key", ".p12", ".pfx"),  # credentials
+        *(".pem", ".key", ".p12", ".pfx", ".jks", ".kdbx", ".kubeconfig", ".env"),  # credentials
         *(".swp", ".orig", ".rej", ".tmp"),  # left by editors and merges
     }
 )
 """Suffixes, in small letters, of files that no job needs from `src`: built files, data, checkpoints, credentials."""
 
-LEFT_OUT_FILES: Final = frozenset({"env.toml"})
-"""Profiles may hold a credential, and a pod has no use for them."""
+LEFT_OUT_FILES: Final = frozenset(
+    {
+        "env.toml",
+        *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "netrc", "kubeconfig"),
+        *("credentials", "credentials.json", "client_secret.json", "secrets.json", "secrets.toml", "secrets.yaml"),
+    }
+)
+"""Usual names of files that hold credentials; profiles may, and a pod has no use for them."""
 
 LEFT_OUT_FOLDERS: Final = frozenset({"__pycache__", "node_modules"})
 RESULT_FOLDERS: Final = frozenset({"output", "outputs", "wandb", "mlruns", "lightning_logs"})

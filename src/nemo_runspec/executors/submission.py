@@ -9,6 +9,7 @@ from nemo_runspec.errors import DeniedError, GoneError, RefusedError
 from nemo_runspec.executors.connection import connect, kept
 from nemo_runspec.executors.journal import Entry, Journal
 from nemo_runspec.executors.request import pod_job_dir
+from nemo_runspec.platforms.abandoning import AbandonedError
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.names import new_token, workload_name
 
@@ -68,7 +69,7 @@ def send(request: Request, title: str, sender: Sender, *, platform: Platform | N
     sender.journal.write(entry)
     try:
         submitted = client.submit(request, name)
-    except (DeniedError, RefusedError, GoneError):
+    except (DeniedError, RefusedError, GoneError, AbandonedError):
         # An answer, and it is no: there is no job to remember.
         sender.journal.forget(name)
         raise

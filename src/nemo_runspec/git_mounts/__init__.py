@@ -179,7 +179,9 @@ def _ls_remote(url: str, names: list[str]) -> str:
         message = f"the repository {url} did not answer within {_LS_REMOTE_SECONDS} s"
         raise ConfigError(message, remedy="Check the network, or give the 40 digits of the commit.") from failure
     if done.returncode != 0:
-        reason = (done.stderr.strip() or "git said nothing").splitlines()[-1]
+        told = done.stderr.strip().splitlines() or ["git said nothing"]
+        # Behind it, git gives advice over several lines.
+        reason = next((line for line in told if line.startswith(("fatal:", "ERROR:", "error:"))), told[-1])
         message = f"the repository {url} cannot be asked for its commits: {reason}"
         raise ConfigError(message, remedy="Check the address and your access to it: git ls-remote URL.")
     return done.stdout

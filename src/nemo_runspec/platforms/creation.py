@@ -127,8 +127,8 @@ def _found(find: Callable[[], Made | None], name: str, after: Callable[[], None]
         if error.status != _FORBIDDEN:
             raise _unknown(error, name) from error
     except (RefusedError, GoneError):
-        pass
-    # Who may create and not list, or gets an odd answer: sending again is safe, the name can be used only once.
+        # An odd answer, as to who may create and not list: sending again is safe, the name can be used only once.
+        return None
     return None
 
 

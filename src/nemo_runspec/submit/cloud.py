@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from nemo_runspec.config.save import write_private
 from nemo_runspec.data_mover import exit_code_of
+from nemo_runspec.env import explain_refusal
 from nemo_runspec.env_vars import process_environment
-from nemo_runspec.errors import DeniedError, InterruptedJobError, JobFailedError, PlatformError, UnreachableError
+from nemo_runspec.errors import (
+    DeniedError,
+    InterruptedJobError,
+    JobFailedError,
+    PlatformError,
+    RefusedError,
+    UnreachableError,
+)
 from nemo_runspec.executors import build_executor
 from nemo_runspec.executors.follow import Ending, Follower, short_name
 from nemo_runspec.job_folder import LOG_FILE, WORKLOAD_FILE
@@ -112,6 +120,9 @@ def _submitted(job: Job, stop: _Stop) -> tuple[Submitted, Platform]:
     if isinstance(error, AbandonedError):
         message = f"{job.spec.name} was interrupted before anything was submitted"
         raise InterruptedJobError(message, remedy="Run the same command again to submit it.") from error
+    if isinstance(error, RefusedError):
+        correction = explain_refusal(job.profile, error) or error.remedy
+        raise RefusedError(error.message, status=error.status, remedy=correction) from error
     return submission.result()
 
 

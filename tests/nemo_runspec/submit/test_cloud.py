@@ -36,6 +36,8 @@ PROFILE = """\
 executor = "lepton"
 nemo_run_dir = "/mnt/shared/nemo_run"
 mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
+node_group = "group"
+resource_shape = "cpu.large"
 container_image = "image:1"
 nodes = 2
 gpus_per_node = 0
@@ -104,8 +106,10 @@ def test_a_submission_that_is_refused_is_told_as_it_is(job: Job, monkeypatch: py
         raise RefusedError(message, status=400)
 
     monkeypatch.setattr(cloud, "_submit", submit)
-    with pytest.raises(RefusedError, match="no such node group"):
+    monkeypatch.setattr(cloud, "explain_refusal", lambda profile, _: f"Correct node_group in {profile.name}.")
+    with pytest.raises(RefusedError) as caught:
         execute_cloud(job)
+    assert str(caught.value) == "no such node group\n  Correct node_group in far."
 
 
 def test_a_detached_job_is_left_when_it_is_accepted(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

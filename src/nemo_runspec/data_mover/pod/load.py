@@ -5,6 +5,7 @@ import hashlib
 import json
 import lzma
 import os
+import signal
 import socket
 import sys
 import types
@@ -35,6 +36,8 @@ def load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - trave
 
 
 if __name__ == "__main__":
+    # As process 1 it would not hear of a stop before the job's own handlers are there, and the job would begin.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     get = os.environ.get
     entry = load(get("NEMO_RUNSPEC_POD", "") + get("NEMO_RUNSPEC_POD_1", ""))  # type: ignore[no-untyped-call]
     if entry:

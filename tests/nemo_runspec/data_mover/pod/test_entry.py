@@ -382,11 +382,7 @@ def test_several_pods_of_one_job_share_its_folder(repository: Path, home: Path, 
         "[nemo-runspec] j-worker-3 is not needed: the job has 3 nodes, and this is one more",
         "[nemo-runspec] j-worker-3 exit code 0",
     ]
-    assert sorted(path.name for path in (job_folder(home) / "exit").iterdir()) == [
-        "j-worker-0",
-        "j-worker-1",
-        "j-worker-2",
-    ]
+    assert {path.name for path in (job_folder(home) / "exit").iterdir()} == {f"j-worker-{n}" for n in range(3)}
 
 
 def test_a_pod_that_cannot_tell_its_rank_says_so(repository: Path, home: Path, link: Path) -> None:
@@ -399,7 +395,6 @@ def test_a_pod_that_cannot_tell_its_rank_says_so(repository: Path, home: Path, l
 
 def test_without_source_the_job_runs_with_what_the_image_has(home: Path, link: Path) -> None:
     plan = plan_for(executor_type="lepton", source=False, pod_nemotron_home=str(home))
-    assert plan.files == ()
     done = pods.run(plan, ["pwd"], pods.variables(plan, link))
-    assert done.stdout.decode().splitlines()[0] == str(job_folder(home) / "code")
+    assert done.stdout.decode().startswith(f"{job_folder(home) / 'code'}\n")
     assert not (home / "_nemotron").exists()
