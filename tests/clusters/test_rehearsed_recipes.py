@@ -65,6 +65,8 @@ def test_sft_trains_across_pods_on_dgxcloud(prepared: Project, layout: tuple[str
     )
     assert code == 0, out + err
     told = json.loads(out.splitlines()[-1])
+    line = ("nano3", "sft", "-c", "tiny", *SMALL, seed, "--run", "dgxcloud", "--dry-run", "--json")
+    assert told["body_sha256"] == json.loads(prepared.run(*line)[1])["body_sha256"]
     assert told["workloads_created"] == 1
     assert [pod["exit_code"] for pod in told["pods"]] == [0] * (3 if layout else 2)
     assert told["largest_value_bytes"] <= 9000

@@ -6,6 +6,8 @@ import os
 import re
 import select
 import signal
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,13 @@ if os.environ["RANK"] == "1":
 time.sleep(300)
 """
 LEAVES_WITH_7 = "print('about to leave', flush=True)\nraise SystemExit(7)"
-WAITS = "import time\nprint('it waits', flush=True)\ntime.sleep(300)"
+NAP = "time.sleep(298.6417)"
+WAITS = f"""\
+import subprocess, sys
+nap = subprocess.Popen([sys.executable, "-c", "import time; {NAP}"])
+print("it waits", flush=True)
+nap.wait()
+"""
 FINDS_THE_OTHERS = """\
 import torch.distributed as dist, torch
 dist.init_process_group("gloo")
@@ -70,31 +78,29 @@ def test_the_exit_code_is_the_scripts_own(project: Project, cloud: str) -> None:
 
 
 @CLOUDS
-def test_ctrl_c_stops_the_workload_and_leaves_nothing(project: Project, cloud: str) -> None:
-    process = project.start("run", project.script(WAITS), "--run", cloud, "--rehearse")
-    assert process.stdout is not None
-    seen = next((line for line in process.stdout if "it waits" in line), None)
-    assert seen is not None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 130, out + err
-    assert "interrupted: mine/script was stopped" in err
-    assert _processes_about(str(project.folder)) == []
-    log = (project.folder / "output" / "rehearsal" / cloud / "requests.jsonl").read_text(encoding="utf-8")
-    assert ('"method": "PATCH"' if cloud == "lepton" else "/suspend") in log
-    assert [path for path in project.files() if path.suffix == ".lock" or ".tmp." in path.name] == []
-
-
-@CLOUDS
-def test_a_command_that_is_killed_leaves_no_pod(project: Project, cloud: str) -> None:
-    process = project.start("run", project.script(WAITS), "--run", cloud, "--rehearse")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_who_ends_the_command_ends_the_pods_and_leaves_nothing(
+    project: Project, cloud: str, how: signal.Signals
+) -> None:
+    temporary = project.folder / "tmp"
+    temporary.mkdir()
+    alone = replace(project, environment={"TMPDIR": str(temporary)})
+    process = alone.start("run", project.script(WAITS), "--run", cloud, "--rehearse")
     assert process.stdout is not None
     assert any("it waits" in line for line in process.stdout)
-    pods = _processes_about("time.sleep(300)") + _processes_about("/nemo_run/launch.sh")
-    process.kill()
-    process.communicate(timeout=WAIT_S)
+    pods = _processes_about(NAP)
+    assert pods, "the pod's script runs"
+    process.send_signal(how)
+    out, err = process.communicate(timeout=WAIT_S)
     for pid in pods:
         _wait_for_the_end_of(pid)
+    if how is signal.SIGINT:
+        assert process.returncode == 130, out + err
+        assert "interrupted: mine/script was stopped" in err
+        log = (project.folder / "output" / "rehearsal" / cloud / "requests.jsonl").read_text(encoding="utf-8")
+        assert ('"method": "PATCH"' if cloud == "lepton" else "/suspend") in log
+        assert list(temporary.iterdir()) == []
+        assert [path for path in project.files() if path.suffix == ".lock" or ".tmp." in path.name] == []
 
 
 @CLOUDS
@@ -115,6 +121,29 @@ def test_a_rehearsal_needs_no_credential(tmp_path: Path) -> None:
     project = Project.make(tmp_path / "project", {"RUNAI_CLIENT_SECRET": ""})
     code, out, err = project.run("run", project.script("print('fine')"), "--run", "dgxcloud", "--rehearse")
     assert code == 0, out + err
+
+
+def test_a_repository_is_cloned_in_every_pod_at_its_commit(project: Project) -> None:
+    volume = project.folder / "output" / "rehearsal" / "lepton" / "volumes" / "node-nfs:shared"
+    work, bare = project.folder / "work", volume / "repos" / "helper.git"
+    bare.parent.mkdir(parents=True)
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false", "-C", str(work))
+    work.mkdir()
+    (work / "said.txt").write_text("what was committed", encoding="utf-8")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "one"), ("clone", "-q", "--bare", ".", str(bare))):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    mount = f'"${{auto_mount:git+file:///mnt/shared/repos/helper.git@{commit},/opt/helper}}"'
+    env_file = project.folder / "env.toml"
+    text = env_file.read_text(encoding="utf-8")
+    env_file.write_text(text.replace("mounts = [", f"mounts = [{mount}, ", 1), encoding="utf-8")
+    script = project.script("print(open('/opt/helper/said.txt').read())", launch="torchrun")
+    code, out, err = project.run("run", script, "--run", "lepton", "--rehearse")
+    assert code == 0, out + err
+    assert sorted(line for line in out.splitlines() if "what was committed" in line) == [
+        "[0] what was committed",
+        "[1] what was committed",
+    ]
 
 
 # A user without any right of root's, on a machine whose only network is the loopback interface.

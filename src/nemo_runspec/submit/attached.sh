@@ -3,7 +3,8 @@
 # The names are those of nemo_runspec.job_folder.
 job_dir=$1
 
-echo "$$" >"$job_dir/pid"
+# Only the owner reads these; the job's own files are the job's affair.
+(umask 077 && echo "$$" >"$job_dir/pid" && : >>"$job_dir/job.log" && : >"$job_dir/exit_code.new")
 exec > >(trap '' INT TERM && exec tee -a "$job_dir/job.log") 2>&1
 log=$!
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from dataclasses import asdict
 from typing import TYPE_CHECKING, BinaryIO
 
-from nemo_runspec.config.save import write_private
+from nemo_runspec.config.save import open_private, write_private
 from nemo_runspec.data_mover import exit_code_of
 from nemo_runspec.env import explain_refusal
 from nemo_runspec.env_vars import process_environment
@@ -86,7 +86,7 @@ def execute_cloud(
         accepted(workload, time.monotonic() - begin)
         if detach:
             return workload
-        with (job.job_dir / LOG_FILE).open("ab") as log:
+        with open_private(job.job_dir / LOG_FILE) as log:
             show = _Output(workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
             ending = _watch(stop.follow(Follower(platform, workload, show=show, say=tell)), workload)
     _raise_for(job, workload, ending, show, interrupted=interruption.number is not None)

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, BinaryIO
 
+from nemo_runspec.config.save import open_private
 from nemo_runspec.job_folder import LOG_FILE
 from nemo_runspec.stage import die_with_parent
 from nemo_runspec.submit.prepare import raise_for_exit, write_job, write_launch_script
@@ -39,7 +40,7 @@ def execute_local(job: Job) -> None:
     write_job(job)
     script = write_launch_script(job)
     env = {**os.environ, **{variable.name: variable.value for variable in job.env}}
-    with (job.job_dir / LOG_FILE).open("ab") as log:
+    with open_private(job.job_dir / LOG_FILE) as log:
         code, interruption = run_script(script, env=env, log=log)
     raise_for_exit(job.job_dir, job.spec.name, code, interrupted=interruption.by_user)
 

@@ -41,8 +41,9 @@ VARIABLES = ("envs", "environmentVariables")
 
 PIECE = re.compile(r"(?P<stem>\w+_)\d+")
 LONGEST_LINE = 100_000
-OTHER = ", not the dry-run's: a file that travels has changed meanwhile"
-SAME = ", the same as the dry-run's: without --rehearse, the platform gets it"
+SAME = "the same as the dry-run's: without --rehearse, the platform gets it"
+SAME_BUT_REFS = "the same as the dry-run's but for the refs of repositories, which a submission pins to commits"
+OTHER = "not the dry-run's"
 
 
 def size(count: int) -> str:
@@ -219,6 +220,7 @@ def rehearsed(
         **known,
         "archive_sha256": evidence.archive_sha256,
         "body_sha256": evidence.body_sha256,
+        "same_as_dry_run": evidence.body_sha256 == request.digest,
         "largest_value_bytes": evidence.largest_value_bytes,
         "environment_bytes": evidence.environment_bytes,
         "submit_seconds": round(submit_seconds, 3),
@@ -229,10 +231,16 @@ def rehearsed(
         sys.stdout.write(json.dumps(seen) + "\n")
         sys.stdout.flush()
     else:
-        _print_evidence(seen, request.digest)
+        _print_evidence(seen, _verdict(job, request, evidence))
 
 
-def _print_evidence(seen: Mapping[str, Any], expected: str) -> None:
+def _verdict(job: Job, request: Request, evidence: Evidence) -> str:
+    if evidence.body_sha256 != request.digest:
+        return OTHER
+    return SAME if build_request(cloud_job(job))[0].digest == request.digest else SAME_BUT_REFS
+
+
+def _print_evidence(seen: Mapping[str, Any], verdict: str) -> None:
     heading("rehearsed", "what the twin of the platform has seen")
     archive = f"sha256 {seen['archive_sha256']}, {size(seen['raw_bytes'])}, {size(seen['encoded_bytes'])} as sent"
     rows = {
@@ -240,7 +248,7 @@ def _print_evidence(seen: Mapping[str, Any], expected: str) -> None:
         "API calls": f"{seen['api_calls']}, of which {seen['workloads_created']} made a workload",
         "values": f"longest {seen['largest_value_bytes']:,} bytes, all {seen['environment_bytes']:,} bytes",
         "pods": ", ".join(f"{pod['name']} exit code {pod['exit_code']}" for pod in seen["pods"]),
-        "body": f"sha256 {seen['body_sha256']}{SAME if seen['body_sha256'] == expected else OTHER}",
+        "body": f"sha256 {seen['body_sha256']}, {verdict}",
     }
     for name, text in rows.items():
         typer.echo(f"{INDENT}{name:<11} {text}")

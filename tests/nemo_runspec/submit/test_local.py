@@ -67,7 +67,9 @@ def test_only_the_owner_reads_the_job_folder(tmp_path: Path) -> None:
     job = compile_job(write_recipe(tmp_path / "recipe"), RecipeConfig())
     execute_local(job)
     assert stat.S_IMODE(job.job_dir.stat().st_mode) == 0o700
-    assert {stat.S_IMODE((job.job_dir / name).stat().st_mode) for name in ("job.yaml", "train.yaml")} == {0o600}
+    files = [path for path in job.job_dir.iterdir() if path.is_file()]
+    assert {"job.yaml", "train.yaml", "launch.sh", "job.log"} <= {path.name for path in files}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
 def test_the_exit_code_is_the_jobs(tmp_path: Path) -> None:

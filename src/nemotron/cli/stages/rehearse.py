@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from nemo_runspec.errors import JobFailedError, ProfileError
+from nemo_runspec.errors import NemotronError, PayloadError, ProfileError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.paths import absolute
 from nemo_runspec.submit.cloud import execute_cloud
@@ -13,8 +13,11 @@ from nemo_runspec.submit.pods import cloud_job
 from nemotron.cli import show_cloud
 
 if TYPE_CHECKING:
+    from nemo_runspec.data_mover import Plan
     from nemo_runspec.env import DGXCloudProfile
     from nemo_runspec.job import Job
+    from nemo_runspec.platforms.workload import Request
+    from nemo_runspec.rehearsal.report import Evidence
 
 REHEARSALS = "output/rehearsal"
 """Folder for what rehearsals leave: volumes, logs and the last one's requests."""
@@ -24,22 +27,36 @@ def rehearse_job(job: Job) -> None:
     """Run a job on this machine as its cloud would, and tell what that proves.
 
     Raises:
-        JobFailedError: The job failed.
+        NemotronError: The job failed, or the twin refused it.
+        PayloadError: The twin received something else than the dry-run shows.
     """
     from nemo_runspec.rehearsal.session import rehearse  # noqa: PLC0415 - only a rehearsal needs a twin
 
     folder = absolute(f"{REHEARSALS}/{job.profile.name}", error=ProfileError)
-    request, plan = build_request(cloud_job(job, pinned=True))
-    failure: JobFailedError | None = None
+    expected = build_request(cloud_job(job, pinned=True))
+    failure: NemotronError | None = None
     seconds: list[float] = []
     profile = cast("DGXCloudProfile", job.profile)  # or Lepton's: what comes back is of the same kind
     with rehearse(profile, folder=folder, with_master=job.request.with_master) as rehearsal:
         show_cloud.rehearsing(job, folder)
         try:
             execute_cloud(replace(job, profile=rehearsal.profile), accepted=lambda _, took_s: seconds.append(took_s))
-        except JobFailedError as error:
+        except NemotronError as error:
             failure = error
         evidence = rehearsal.evidence()
-    show_cloud.rehearsed(job, request, plan, evidence, submit_seconds=sum(seconds), failure=failure)
+    if failure is None and evidence.body_sha256 != expected[0].digest:
+        failure = _difference(job, expected, evidence)
+    show_cloud.rehearsed(job, *expected, evidence, submit_seconds=sum(seconds), failure=failure)
     if failure is not None:
         raise failure
+
+
+def _difference(job: Job, expected: tuple[Request, Plan], evidence: Evidence) -> PayloadError:
+    """Give the error of a body that is not the dry-run's, with the files that have changed meanwhile."""
+    request, plan = expected
+    _, now = build_request(cloud_job(job, pinned=True))
+    changed = sorted({path for path, _ in set(plan.files) ^ set(now.files)})
+    message = f"the twin received a body with sha256 {evidence.body_sha256}, and the dry-run has {request.digest}"
+    if changed:
+        return PayloadError(f"{message}: {', '.join(changed)} changed meanwhile", remedy="Rehearse again.")
+    return PayloadError(message, remedy="Rehearse again; when no file that travels changes meanwhile, it is a defect.")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nemo_runspec.errors import JobFailedError
+from nemo_runspec.errors import JobFailedError, NemotronError, PayloadError, RefusedError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.rehearsal import session
@@ -16,7 +17,7 @@ from nemotron.cli.stages import rehearse
 from tests.nemotron.cli.clouds import cloud_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from nemo_runspec.env import Profile
@@ -41,7 +42,9 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return cloud_job(tmp_path, rehearse=True)
 
 
-def _twin(monkeypatch: pytest.MonkeyPatch, digest: str, failure: JobFailedError | None = None) -> list[Path]:
+def _twin(
+    monkeypatch: pytest.MonkeyPatch, digest: str, then: NemotronError | Callable[[], object] | None = None
+) -> list[Path]:
     folders: list[Path] = []
 
     @contextmanager
@@ -52,8 +55,10 @@ def _twin(monkeypatch: pytest.MonkeyPatch, digest: str, failure: JobFailedError 
 
     def execute(job: Job, *, accepted: Any) -> None:  # noqa: ANN401 - a callback of execute_cloud
         accepted(Submitted("lepton", "job", "x", job.spec.name), 1.5)
-        if failure:
-            raise failure
+        if isinstance(then, NemotronError):
+            raise then
+        if then is not None:
+            then()
 
     monkeypatch.setattr(session, "rehearse", begin)
     monkeypatch.setattr(rehearse, "execute_cloud", execute)
@@ -70,6 +75,28 @@ def test_a_rehearsal_proves_that_the_dry_run_tells_the_truth(
     shown = capsys.readouterr()
     assert f"sha256 {digest}, the same as the dry-run's" in shown.out
     assert "instead of image:1, which is not pulled, they see this machine's Python environment" in shown.err
+
+
+def test_another_body_than_the_dry_runs_is_an_error_that_names_what_has_changed(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _twin(monkeypatch, "f00", lambda: job.spec.script_path.with_name("new.py").touch())
+    with pytest.raises(PayloadError, match=r"received a body with sha256 f00.*: script/new\.py changed meanwhile"):
+        rehearse.rehearse_job(job)
+    assert "not the dry-run's" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("failure", [RefusedError("no such shape", status=400), JobFailedError("no", exit_code=7)])
+def test_one_object_for_programs_also_when_it_fails(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: NemotronError
+) -> None:
+    _twin(monkeypatch, "f00", failure)
+    as_json = replace(job, request=replace(job.request, as_json=True))
+    with pytest.raises(type(failure)):
+        rehearse.rehearse_job(as_json)
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_code"] == failure.exit_code
+    assert told["same_as_dry_run"] is False
 
 
 def test_a_job_that_fails_is_told_after_what_was_seen(
