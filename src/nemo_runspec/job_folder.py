@@ -1,5 +1,8 @@
 """The files of a job folder: what the launcher writes, what a script leaves, what is read afterwards."""
 
+JOB_LINK = "/nemo_run"
+"""What a pod calls its job's folder; nemo-run's own commands use the name too."""
+
 JOB_DIR_VARIABLE = "NEMO_RUNSPEC_JOB_DIR"
 """Variable that tells a script where its job folder is."""
 

@@ -112,7 +112,7 @@ def _stripped(folder: str) -> Iterator[Path]:
 
 
 def patch_dgxcloud_strip_source_chunks_from_exports() -> None:
-    """Keep the pieces of a source archive out of the script that nemo-run writes for run:ai.
+    """Keep the chunks of a source archive out of the script that nemo-run writes for run:ai.
 
     `plan_for` gives the archive as environment variables. nemo-run sends an executor's variables with the workload,
     and a second time as `export` lines of `torchrun_job.sh`, which its data mover then has to carry to the volume.

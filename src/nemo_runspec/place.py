@@ -10,13 +10,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from nemo_runspec.errors import SpecError
+from nemo_runspec.job_folder import JOB_LINK
 from nemo_runspec.words import Expanded
 
 if TYPE_CHECKING:
     from nemo_runspec.spec import Runspec
 
-POD_JOB_DIR = PurePosixPath("/nemo_run")
-"""What a pod calls its job's folder; nemo-run's own commands use the name too."""
+POD_JOB_DIR = PurePosixPath(JOB_LINK)
+"""The job's folder in a pod."""
 
 POD_CODE_DIR = POD_JOB_DIR / "code"
 """The working directory in a pod: the sources that came with the job, at their places in the repository."""

@@ -27,7 +27,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    # NUL between names: otherwise git quotes those that have other signs than letters and digits.
+    # NUL between names: otherwise git quotes those that have other characters than letters and digits.
     status = _git(folder, "status", "--porcelain", "-z", "--untracked-files=normal")
     branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
     return {

@@ -47,7 +47,7 @@ def is_secret_name(name: str) -> bool:
     """Tell whether a variable, option or key of this name holds a secret.
 
     Args:
-        name: One name, without the sections around it; its words are told apart by case, `_`, `-` or other signs.
+        name: One name, without the sections around it; its words are told apart by case, `_`, `-` or other characters.
     """
     words = [word.lower() for word in _WORD.findall(name)]
     while words and words[-1] in _QUALIFIERS:
@@ -169,9 +169,13 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Give the text without any known secret, and without those that it names itself."""
+        return redact_named(self.values(text))
+
+    def values(self, text: str) -> str:
+        """Give the text without any known secret, for texts whose own words such as `secret: 'name'` are needed."""
         for value in self._values:
             text = text.replace(value, REDACTED)
-        return redact_named(text)
+        return text
 
     def argv(self, argv: Iterable[str]) -> list[str]:
         """Give a command line without secrets."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import metadata
 
 DISTRIBUTION = "nemotron"
+OWN_PACKAGES = ("nemo_runspec", "nemotron")
+"""What it consists of: these travel with every job, and a pod is to use no other copy of them."""
 
 PACKAGES = (
     DISTRIBUTION,

@@ -35,6 +35,17 @@ def join(words: Iterable[str]) -> str:
     return " ".join(word.quoted() if isinstance(word, Expanded) else shlex.quote(word) for word in words)
 
 
+def startup_lines(commands: Iterable[str]) -> list[str]:
+    """Give the shell lines that run commands before a job's own; under `set -e`, the one that fails is named.
+
+    Args:
+        commands: Shell commands; without any, there are no lines.
+    """
+    told = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
+    lines = [*commands]
+    return [told, *lines, "trap - ERR"] if lines else []
+
+
 def placeholders_in(template: str) -> tuple[str, ...]:
     """Give the names that stand in braces; `${NAME}` is a shell's variable and none of them."""
     return tuple(_PLACEHOLDER.findall(template))

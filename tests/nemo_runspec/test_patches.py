@@ -145,7 +145,7 @@ def test_nemo_run_still_repeats_the_variables() -> None:
     assert script.count(CANARY) == 2
 
 
-def test_the_pieces_of_the_archive_are_in_no_script() -> None:
+def test_the_chunks_of_the_archive_are_in_no_script() -> None:
     patches.patch_dgxcloud_strip_source_chunks_from_exports()
     asked = request()
     script = asked.materialize()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.data_mover.budget import check_budget
-from nemo_runspec.data_mover.changes import modified_files
-from nemo_runspec.data_mover.chunks import TRANSPORT_PREFIXES
+from nemo_runspec.data_mover.changes import Changes, modified_files
 from nemo_runspec.data_mover.exit_marker import exit_code_of
-from nemo_runspec.data_mover.plan import CODE_DIR, JOB_LINK, Plan, plan_for
+from nemo_runspec.data_mover.plan import CODE_DIR, Plan, plan_for
 from nemo_runspec.data_mover.pod.variables import EXIT_MARKER, is_transport_variable
 from nemo_runspec.data_mover.select import Selection, SourceFile, select
+from nemo_runspec.job_folder import JOB_LINK
 
 if TYPE_CHECKING:
     from nemo_runspec.data_mover.packager import SourcePackager
@@ -19,7 +19,7 @@ __all__ = [
     "CODE_DIR",
     "EXIT_MARKER",
     "JOB_LINK",
-    "TRANSPORT_PREFIXES",
+    "Changes",
     "Plan",
     "Selection",
     "SourceFile",

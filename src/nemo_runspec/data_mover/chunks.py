@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.data_mover.pod.variables import (
-    BOOT_VARIABLE,
-    JOB_PREFIX,
-    POD_VARIABLE,
-    SAFE_SIGNS,
-    SOURCE_PREFIX,
-    UNSAFE_SIGNS,
-    is_transport_variable,
-)
+from nemo_runspec.data_mover.pod.variables import SAFE_CHARACTERS, UNSAFE_CHARACTERS
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-TRANSPORT_PREFIXES: Final = (SOURCE_PREFIX, JOB_PREFIX, BOOT_VARIABLE, POD_VARIABLE)
-"""What the names of transport variables begin with; `is_transport_variable` knows them exactly."""
-
-_SAFE = bytes.maketrans(UNSAFE_SIGNS, SAFE_SIGNS)
-_UNSAFE = bytes.maketrans(SAFE_SIGNS, UNSAFE_SIGNS)
+_SAFE = bytes.maketrans(UNSAFE_CHARACTERS, SAFE_CHARACTERS)
 
 
 def encode(data: bytes) -> str:
@@ -34,28 +18,6 @@ def encode(data: bytes) -> str:
     return base64.b85encode(data).translate(_SAFE).decode("ascii")
 
 
-def decode(text: str) -> bytes:
-    """Give back what `encode` was given.
-
-    Raises:
-        ValueError: The text is not what `encode` gives.
-    """
-    return base64.b85decode(text.encode("ascii").translate(_UNSAFE))
-
-
-def payload(env: Mapping[str, str], prefix: str) -> bytes:
-    """Join and decode the pieces in an environment, as the pod does.
-
-    Args:
-        env: The variables.
-        prefix: `SOURCE_PREFIX` or `JOB_PREFIX`.
-    """
-    numbers = sorted(
-        int(name.removeprefix(prefix)) for name in env if name.startswith(prefix) and is_transport_variable(name)
-    )
-    return decode("".join(env[f"{prefix}{number}"] for number in numbers))
-
-
 def in_variables(text: str, prefix: str, value_bytes: int) -> dict[str, str]:
     """Cut a text into numbered variables.
 
@@ -64,5 +26,5 @@ def in_variables(text: str, prefix: str, value_bytes: int) -> dict[str, str]:
         prefix: What the names begin with.
         value_bytes: What one value may hold.
     """
-    pieces = [text[start : start + value_bytes] for start in range(0, len(text), value_bytes)]
-    return {f"{prefix}{number}": piece for number, piece in enumerate(pieces)}
+    chunks = [text[start : start + value_bytes] for start in range(0, len(text), value_bytes)]
+    return {f"{prefix}{number}": chunk for number, chunk in enumerate(chunks)}

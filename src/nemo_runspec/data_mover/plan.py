@@ -21,15 +21,13 @@ from nemo_runspec.data_mover.pod.variables import (
 )
 from nemo_runspec.data_mover.select import Selection, select
 from nemo_runspec.errors import ConfigError, PayloadError, guess
+from nemo_runspec.job_folder import JOB_LINK
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
-
-JOB_LINK: Final = "/nemo_run"
-"""Where the pod's command sees the job's folder."""
 
 CODE_DIR: Final = f"{JOB_LINK}/{CODE_FOLDER}"
 """Where it starts, and sees the source."""
@@ -38,7 +36,7 @@ SOURCE_ROOT: Final = f"{CODE_DIR}/src"
 TREES: Final = "_nemotron"
 """Folder of `pod_nemotron_home` that holds the sources, named by their digests."""
 
-DIGEST_SIGNS: Final = 16
+DIGEST_CHARACTERS: Final = 16
 NATIVE: Final = ("docker", "slurm")
 """Executors whose nemo-run packager unpacks the code where the command sees it."""
 
@@ -60,11 +58,8 @@ class Plan:
         left_out: Links that lead out of the source tree, which stay here.
         pod_src_root: The source's `src` as the command sees it.
         pod_script: The script as the command sees it, None without a script.
-        job_sha256: Digest of the archive of the job's own files before it is compressed, "" without one.
         job_files: Name and size of each of the job's own files.
         job_encoded_bytes: Size of their archive in the environment.
-        largest_value_bytes: Size of the largest value of `env`.
-        environment_bytes: Size of `env`, `NAME=value` and a NUL for each.
     """
 
     executor_type: str = ""
@@ -78,19 +73,8 @@ class Plan:
     left_out: tuple[str, ...] = ()
     pod_src_root: str = SOURCE_ROOT
     pod_script: str | None = None
-    job_sha256: str = ""
     job_files: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     job_encoded_bytes: int = 0
-
-    @property
-    def largest_value_bytes(self) -> int:
-        """Size of the largest value of `env`."""
-        return max((len(value.encode()) for value in self.env.values()), default=0)
-
-    @property
-    def environment_bytes(self) -> int:
-        """Size of `env` as a process gets it: `NAME=value` and a NUL for each."""
-        return sum(len(f"{name}={value}".encode()) + 1 for name, value in self.env.items())
 
 
 def plan_for(  # noqa: PLR0913 - each is a fact of the job; all but one have a default
@@ -181,7 +165,7 @@ def _carried(
     """
     source_env, source_part = _in_environment(tree, SOURCE_PREFIX, value_bytes)
     job_env, job_part = _in_environment(own, JOB_PREFIX, value_bytes)
-    named = source_part | {"name": f"src-{tree.sha256[:DIGEST_SIGNS]}"} if tree else None
+    named = source_part | {"name": f"src-{tree.sha256[:DIGEST_CHARACTERS]}"} if tree else None
     env = {
         BOOT_VARIABLE: boot.boot_value({**orders, "source": named, "job": job_part or None}),
         **code,
@@ -196,7 +180,6 @@ def _carried(
         archive_bytes=len(tree.data) if tree else 0,
         encoded_bytes=sum(map(len, source_env.values())),
         files=tree.files if tree else (),
-        job_sha256=own.sha256 if own else "",
         job_files=own.files if own else (),
         job_encoded_bytes=sum(map(len, job_env.values())),
     )
@@ -217,4 +200,4 @@ def _in_environment(archive: Archive | None, prefix: str, value_bytes: int) -> t
         message = "no file is left that could travel"
         raise PayloadError(message, remedy="Change the profile's exclude, or see that src holds the packages.")
     variables = chunks.in_variables(chunks.encode(archive.data), prefix, value_bytes)
-    return variables, {"pieces": len(variables), "sha256": archive.sha256, "bytes": archive.tar_bytes}
+    return variables, {"chunks": len(variables), "sha256": archive.sha256, "bytes": archive.tar_bytes}

@@ -11,12 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import PayloadError
+from nemo_runspec.versions import OWN_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-SHIPPED_PACKAGES: Final = ("nemo_runspec", "nemotron")
-"""Travel with every job, from where they are installed if the repository does not hold them."""
 
 LEFT_OUT_SUFFIXES: Final = frozenset(
     {
@@ -79,12 +77,24 @@ class Selection:
         script: The script's path in the archive, or None without a script.
         left_out: Archive paths of links that lead nowhere or out of the tree, which stay here.
         root: The repository that they come from, or None where they are installed.
+        exclude: The globs of what stays here.
     """
 
     files: tuple[SourceFile, ...]
     script: str | None = None
     left_out: tuple[str, ...] = ()
     root: Path | None = None
+    exclude: tuple[str, ...] = ()
+
+    def would_take(self, name: str) -> bool:
+        """Tell whether a file that is gone would travel, if it were still where the others are.
+
+        Args:
+            name: The path that it would have in the archive.
+        """
+        family = _family_of(self.script) if self.script else None
+        unwanted = any(map(_unwanted, PurePosixPath(name).parts))
+        return not unwanted and not _excluded(name, self.exclude) and _in_family(name, family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,8 @@ def select(
     if name is not None and _excluded(name, exclude):
         message = f"the script {name} is excluded from the source that travels"
         raise PayloadError(message, remedy="Change the profile's exclude so that it does not match the script.")
-    return Selection(kept, name, tuple(sorted(key for key in left_out if not _excluded(key, exclude))), root)
+    stay = tuple(sorted(key for key in left_out if not _excluded(key, exclude)))
+    return Selection(kept, name, stay, root, tuple(exclude))
 
 
 def _existing(script_path: Path | str | None) -> Path | None:
@@ -169,7 +180,7 @@ def _holds(folder: Path, script: Path) -> bool:
 def _packages(root: Path | None, script: Path | None) -> tuple[dict[str, SourceFile], set[str]]:
     """Give the files below `src` by name, from the repository and, for our own packages, from where they are."""
     trees = [_Tree(root / "src", "src", root)] if root else []
-    for package in SHIPPED_PACKAGES:
+    for package in OWN_PACKAGES:  # with every job, from where they are installed
         if root and (root / "src" / package).is_dir():
             continue
         specification = importlib.util.find_spec(package)  # of a top-level name: imports nothing
@@ -189,11 +200,12 @@ def _recipe_parts(name: str) -> tuple[str, ...] | None:
 
 def _family(files: Iterable[SourceFile], script: Path | None) -> str | None:
     """Give `src/<package>/recipes/<family>/` of the script, or None where it is no recipe."""
-    for file in files:
-        parts = _recipe_parts(file.name)
-        if parts and len(parts) > 1 and file.path == script:
-            return "/".join(PurePosixPath(file.name).parts[:4]) + "/"
-    return None
+    return next((family for file in files if file.path == script and (family := _family_of(file.name))), None)
+
+
+def _family_of(name: str) -> str | None:
+    parts = _recipe_parts(name)
+    return "/".join(PurePosixPath(name).parts[:4]) + "/" if parts and len(parts) > 1 else None
 
 
 def _in_family(name: str, family: str | None) -> bool:

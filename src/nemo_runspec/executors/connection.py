@@ -7,9 +7,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from nemo_runspec.env import DGXCloudProfile
 from nemo_runspec.errors import ProfileError
-from nemo_runspec.executors.credentials import read_secret, reference_for
+from nemo_runspec.executors.credentials import read_secret
 from nemo_runspec.platforms.credentials import find_lepton_workspace
 from nemo_runspec.platforms.lepton import LeptonClient
 from nemo_runspec.platforms.runai import RunaiClient
@@ -17,7 +16,6 @@ from nemo_runspec.platforms.runai import RunaiClient
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-    from nemo_runspec.env import LeptonProfile
     from nemo_runspec.platforms.workload import Platform
 
 _RUNAI: Final = ("base_url", "kube_apiserver_url", "client_id", "project_name")
@@ -36,19 +34,6 @@ def connection_of(place: Any) -> Mapping[str, str]:  # noqa: ANN401 - an executo
     return MappingProxyType(connection)
 
 
-def profile_connection(profile: LeptonProfile | DGXCloudProfile) -> Mapping[str, str]:
-    """Give the connection of a profile; it holds a reference in the place of the client's secret.
-
-    Raises:
-        ProfileError: The secret stands nowhere where it could be found again.
-    """
-    connection = {"profile": profile.name}
-    if isinstance(profile, DGXCloudProfile):
-        connection |= {name: getattr(profile, name) for name in _RUNAI}
-        connection["client_secret"] = reference_for(profile)
-    return MappingProxyType(connection)
-
-
 def connect(platform: str, connection: Mapping[str, str]) -> Platform:
     """Give a platform's client, the same one for the same place and credentials. Nothing is sent yet.
 
@@ -57,7 +42,7 @@ def connect(platform: str, connection: Mapping[str, str]) -> Platform:
 
     Args:
         platform: `lepton` or `dgxcloud`.
-        connection: As the functions above give it, or as a journal's entry has kept it. Lepton's workspace and token
+        connection: As the function above gives it, or as a journal's entry has kept it. Lepton's workspace and token
             are taken from the environment, or from what `lep login` has kept.
 
     Raises:

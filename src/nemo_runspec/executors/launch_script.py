@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.data_mover import JOB_LINK
 from nemo_runspec.data_mover.pod.variables import CODE_FOLDER, JOB_DIR_VARIABLE
+from nemo_runspec.words import startup_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +20,6 @@ LAUNCH_COMMAND: Final = ("bash", f"{JOB_LINK}/{LAUNCH_SCRIPT}")
 
 _JOB_DIR: Final = f'"${JOB_DIR_VARIABLE}"'
 """The job's folder as the shell has it, quoted: also where `/nemo_run` cannot lead there."""
-
-_FAILED: Final = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
 
 
 def launch_script(
@@ -51,6 +50,4 @@ def launch_script(
         steps.append(f"python -m pip install --quiet --no-input {' '.join(extras)}")
     steps += [*pre_launch_commands, *startup_commands]
     lines = ["#!/usr/bin/env bash", "set -e", f"cd {_JOB_DIR}/{CODE_FOLDER}"]
-    if steps:
-        lines += [_FAILED, *steps, "trap - ERR"]
-    return "\n".join([*lines, f"exec {command}", ""])
+    return "\n".join([*lines, *startup_lines(steps), f"exec {command}", ""])

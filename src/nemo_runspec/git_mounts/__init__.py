@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from nemo_runspec.errors import ConfigError
+from nemo_runspec.job_folder import JOB_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,14 +36,14 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PATH = re.compile(r"(?!.*/\.\.(?:/|$))(?:/[A-Za-z0-9._~%+@-]+)+/?")
 _TARGET = re.compile(r"(?:/[A-Za-z0-9._+@~-]+)+/?")
 # What a link must not take the place of: the system's folders themselves, and everything below some of them.
-_RESERVED = frozenset(
+_RESERVED = frozenset({JOB_LINK}) | frozenset(
     f"/{name}"
     for name in (
-        *("bin", "boot", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "nemo_run", "opt", "proc", "root"),
+        *("bin", "boot", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root"),
         *("run", "sbin", "srv", "sys", "tmp", "usr", "var", "usr/bin", "usr/lib", "usr/local", "usr/sbin"),
     )
 )
-_RESERVED_BELOW = ("/dev", "/etc", "/nemo_run", "/proc", "/sys")
+_RESERVED_BELOW = ("/dev", "/etc", JOB_LINK, "/proc", "/sys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,5 +200,5 @@ def clone_lines(mounts: Iterable[GitMount], home: str) -> list[str]:
         mounts: The repositories; the pod refuses one that is not pinned, which only a dry-run shows.
         home: Folder in the pod that keeps clones for later jobs, on a volume.
     """
-    words = (("python3", f"/nemo_run/{POD_SCRIPT}", home, mount.url, mount.ref, mount.target) for mount in mounts)
+    words = (("python3", f"{JOB_LINK}/{POD_SCRIPT}", home, mount.url, mount.ref, mount.target) for mount in mounts)
     return [f"{shlex.join(line)} || exit $?" for line in words]

@@ -6,6 +6,10 @@ its own clone from there, to `.git-mounts/COMMIT` in its folder, and TARGET beco
 names of all objects anew when it fetches, so that nothing of the kept clone's work tree, and no object that somebody
 has changed, gets into a job. A kept clone from which the commit cannot be fetched is left alone, and another one is
 made beside it, with a number behind its name. Submodules are not fetched.
+
+It waits for locks, sweeps, looks at owners and renames much like `data_mover/pod/unpack.py`, and stands alone all the
+same: it is one plain file of a job, started by a line of the launch script, also in jobs into which no code of the data
+mover gets (Slurm), while the pod's modules are a value in the environment that is gone before that script runs.
 """
 
 from __future__ import annotations

@@ -10,11 +10,10 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from nemo_runspec.versions import OWN_PACKAGES
+
 PROGRAMS = ("python3", "python")
 """The names under which a container image offers its interpreter."""
-
-SHIPPED = ("nemo_runspec", "nemotron")
-"""The packages that travel with a job; a pod must not find an installed copy of them."""
 
 SYSTEM_FOLDERS = tuple(Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix"))
 """What is part of the machine's own software: every pod sees it, so it needs no mention."""
@@ -90,8 +89,8 @@ def _installations(executable: Path) -> list[Path]:
 def _installed_copies() -> tuple[Path, ...]:
     """Find the packages that travel where they are installed, or imported from."""
     sites = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}
-    candidates = {Path(site) / name for site in sites for name in SHIPPED}
-    for name in SHIPPED:
+    candidates = {Path(site) / name for site in sites for name in OWN_PACKAGES}
+    for name in OWN_PACKAGES:
         spec = importlib.util.find_spec(name)
         locations = spec.submodule_search_locations if spec else None
         candidates |= {Path(location) for location in locations or ()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nemo_runspec import yaml_text
 from nemo_runspec.config.save import train_file
-from nemo_runspec.data_mover import modified_files, select
+from nemo_runspec.data_mover import Changes, modified_files, select
 from nemo_runspec.env import LeptonProfile, Origin
 from nemo_runspec.errors import PayloadError
 from nemo_runspec.executors.launch_script import launch_script
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 # What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
 _MODE_FLAGS = frozenset({"--dry-run", "-d", "--json", "--rehearse", "--with-master", "--committed-only"})
-
-INSTALLED = Path(__file__).parents[2]
-"""Where this library's packages are; of a checkout that is in a repository too."""
 
 # What nemo-run puts before an inline script.
 _SHEBANG = "#!/usr/bin/bash\n"
@@ -73,7 +70,8 @@ def _record(job: Job) -> dict[str, Any]:
     program = [Path(argv[0]).name] if argv else []
     git = git_state(job.spec.script_path.parent)
     # Only what travels counts: what a rehearsal itself leaves in a repository is no part of the job.
-    state = {**git, "dirty": list(changed_sources(job))} if git else {}
+    changes = changed_sources(job) if git else Changes()
+    state = {**git, "dirty": None if changes.unknown else list(changes.modified)} if git else {}
     provenance = {"argv": job.redactor.argv([*program, *argv[1:]]), "git": state}
     artifacts = {"root": job.artifact_root, "inputs": dict(job.inputs)}
     return {"name": job.spec.name, "artifacts": artifacts, "provenance": provenance}
@@ -142,11 +140,9 @@ def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
     )
 
 
-def changed_sources(job: Job) -> tuple[str, ...]:
-    """Give the files that travel with a job and differ from the last commit of the repository that they are in."""
-    chosen = select(job.spec.script_path, job.profile.repo_root, job.profile.exclude)
-    folders = {chosen.root or job.spec.script_path.parent, INSTALLED}
-    return tuple(sorted({path for folder in folders for path in modified_files(folder, chosen.files)}))
+def changed_sources(job: Job) -> Changes:
+    """Tell what travels with a job and differs from the last commit of the repository that it is in."""
+    return modified_files(select(job.spec.script_path, job.profile.repo_root, job.profile.exclude))
 
 
 def check_sources(job: Job) -> tuple[str, ...]:
@@ -155,13 +151,13 @@ def check_sources(job: Job) -> tuple[str, ...]:
     Raises:
         PayloadError: There are some, or nobody knows, and the command line wants only what is committed.
     """
-    changed = changed_sources(job)
+    changes = changed_sources(job)
     if not job.request.committed_only:
-        return changed
-    if changed:
-        message = f"--committed-only, and what travels is not committed: {', '.join(changed)}"
+        return changes.modified
+    if changes.modified:
+        message = f"--committed-only, and what travels is not committed: {', '.join(changes.modified)}"
         raise PayloadError(message, remedy="Commit it, leave it out with the profile's `exclude`, or drop the option.")
-    if git_state(job.spec.script_path.parent) is None:
-        message = f"--committed-only, and {job.spec.script_path} is in no repository with a commit"
-        raise PayloadError(message, remedy="Put it into one, or drop the option.")
-    return changed
+    if changes.unknown:
+        message = f"--committed-only, and nobody knows whether what travels is committed: {changes.unknown}"
+        raise PayloadError(message, remedy="See that git works and that all of it is committed, or drop the option.")
+    return ()

@@ -11,7 +11,7 @@ from nemo_runspec.errors import EXIT_INTERRUPTED, InterruptedJobError, JobFailed
 from nemo_runspec.job_folder import ERROR_FILE, LAUNCH_FILE, LOG_FILE
 from nemo_runspec.provenance import collect
 from nemo_runspec.stage.inputs import references
-from nemo_runspec.words import Expanded, join
+from nemo_runspec.words import Expanded, join, startup_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from nemo_runspec.job import Job
 
 EXIT_UNKNOWN = 1
-STARTUP_TRAP = "trap 'echo \"startup command failed: $BASH_COMMAND\" >&2' ERR"
 
 
 def job_description(job: Job) -> dict[str, Any]:
@@ -93,8 +92,7 @@ def write_launch_script(job: Job) -> Path:
     lines = ["#!/usr/bin/env bash", "set -e"]
     if job.spec.run.workdir is not None:
         lines.append(f"cd {shlex.quote(job.spec.run.workdir)}")
-    if job.profile.startup_commands:
-        lines += [STARTUP_TRAP, *job.profile.startup_commands, "trap - ERR"]
+    lines += startup_lines(job.profile.startup_commands)
     # In the shell's place, so that signals and the exit code are the command's own.
     lines.append(f"exec {join(job.command)}")
     path = job.job_dir / LAUNCH_FILE

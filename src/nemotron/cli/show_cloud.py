@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from nemo_runspec.data_mover import Plan
+    from nemo_runspec.data_mover import Changes, Plan
     from nemo_runspec.errors import NemotronError
     from nemo_runspec.job import Job
     from nemo_runspec.platforms.workload import Request
@@ -39,7 +39,7 @@ UNMADE = "000000"
 VARIABLES = ("envs", "environmentVariables")
 """Where the two platforms have the variables of a request."""
 
-PIECE = re.compile(r"(?P<stem>\w+_)\d+")
+CHUNK = re.compile(r"(?P<stem>\w+_)\d+")
 LONGEST_LINE = 100_000
 SAME = "the same as the dry-run's: without --rehearse, the platform gets it"
 SAME_BUT_REFS = "the same as the dry-run's but for the refs of repositories, which a submission pins to commits"
@@ -81,7 +81,7 @@ def _sizes(job: Job, request: Request) -> tuple[int, int]:
 
 
 def shown_body(request: Request, job: Job) -> Any:  # noqa: ANN401 - any JSON value
-    """Give a request's body without secrets, and with the archives' pieces as their sizes."""
+    """Give a request's body without secrets, and with the archives' chunks as their sizes."""
     shown = _shortened(request.body, request.secret_variables)
     spec = shown["spec"]
     # The names of a platform's own secrets stand among the variables, and are no secrets: only values are looked at.
@@ -99,7 +99,7 @@ def _cleaned(value: Any, job: Job) -> Any:  # noqa: ANN401 - any JSON value
 
 def _shortened(value: Any, secrets: frozenset[str]) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, list | tuple):
-        return _with_pieces_together([_shortened(item, secrets) for item in value])
+        return _with_chunks_together([_shortened(item, secrets) for item in value])
     if not hasattr(value, "items"):
         return value
     name, content = value.get("name"), value.get("value")
@@ -111,10 +111,10 @@ def _shortened(value: Any, secrets: frozenset[str]) -> Any:  # noqa: ANN401 - an
     return {key: _shortened(item, secrets) for key, item in value.items()}
 
 
-def _with_pieces_together(items: list[Any]) -> list[Any]:
-    """Give a list of variables with the pieces of one archive as one entry."""
+def _with_chunks_together(items: list[Any]) -> list[Any]:
+    """Give a list of variables with the chunks of one archive as one entry."""
     shown: list[Any] = []
-    for stem, group in groupby(items, key=_piece_of):
+    for stem, group in groupby(items, key=_chunk_of):
         entries = list(group)
         if stem is None or len(entries) == 1:
             shown += entries
@@ -124,9 +124,9 @@ def _with_pieces_together(items: list[Any]) -> list[Any]:
     return shown
 
 
-def _piece_of(item: Any) -> str | None:  # noqa: ANN401 - any JSON value
+def _chunk_of(item: Any) -> str | None:  # noqa: ANN401 - any JSON value
     name = item.get("name") if isinstance(item, dict) else None
-    found = PIECE.fullmatch(name) if isinstance(name, str) else None
+    found = CHUNK.fullmatch(name) if isinstance(name, str) else None
     return found["stem"] if found and is_transport_variable(found[0]) else None
 
 
@@ -146,8 +146,15 @@ def show_request(job: Job) -> None:
         typer.echo(f"{INDENT}{line}")
 
 
-def source(plan: Plan, changed: Sequence[str], label: str) -> None:
-    """Print what `nemotron source ls` tells of a selection."""
+def source(plan: Plan, changes: Changes, label: str, *, fits: bool) -> None:
+    """Print what `nemotron source ls` tells of a selection.
+
+    Args:
+        plan: What travels.
+        changes: What of it is not committed.
+        label: For whom.
+        fits: Whether the platform takes it.
+    """
     for path, count in sorted(plan.files):
         typer.echo(f"{count:>10,}  {path}")
     heading("what travels", label)
@@ -156,8 +163,14 @@ def source(plan: Plan, changed: Sequence[str], label: str) -> None:
         f"{INDENT}compressed {size(plan.archive_bytes)}, as sent {size(plan.encoded_bytes)}, sha256 {plan.sha256}"
     )
     typer.echo(f"{INDENT}largest: {', '.join(f'{path} {size(count)}' for path, count in _largest(plan.files))}")
-    if changed:
-        typer.echo(f"{INDENT}not committed: {_listed(changed)}")
+    platform = LIMITS[plan.executor_type].label
+    typer.echo(f"{INDENT}{'fits' if fits else 'does not fit'} into one job on {platform}")
+    if changes.modified:
+        typer.echo(f"{INDENT}not committed: {_listed(changes.modified)}")
+    if changes.unknown:
+        typer.echo(f"{INDENT}nobody knows whether it is committed: {changes.unknown}")
+    if plan.left_out:
+        typer.echo(f"{INDENT}links that stay here: {_listed(plan.left_out)}")
 
 
 def heading(title: str, note: str) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json as json_text
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nemo_runspec.data_mover import modified_files, plan_for, select
+from nemo_runspec.data_mover import check_budget, modified_files, plan_for, select
 from nemo_runspec.env import CloudProfile, load_env_profile
-from nemo_runspec.errors import UsageError
+from nemo_runspec.errors import PayloadError, UsageError
+from nemo_runspec.platforms.limits import LIMITS
+from nemo_runspec.platforms.workload import canonical
 from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
 from nemotron.cli import show_cloud
+
+if TYPE_CHECKING:
+    from nemo_runspec.data_mover import Plan
 
 app = typer.Typer(
     help="Show what travels with a job.", no_args_is_help=True, add_completion=False, context_settings=HELP_SETTINGS
@@ -43,7 +48,11 @@ def list_command(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the files that travel with a job, their size, and what is not committed."""
+    """List the files that travel with a job, their size, what is not committed, and whether all of it fits.
+
+    Raises:
+        PayloadError: It is more than the platform takes; it is listed all the same.
+    """
     profile = load_env_profile(run) if run is not None else None
     if profile is not None and not isinstance(profile, CloudProfile):
         message = f"profile '{profile.name}' uses the executor '{profile.executor}', to which no sources are sent"
@@ -58,8 +67,8 @@ def list_command(
         exclude=exclude,
         pod_nemotron_home=profile.job_root if profile else POD_HOME,
     )
-    chosen = select(script, repo_root, exclude)
-    changed = modified_files(chosen.root, chosen.files) if chosen.root else ()
+    changes = modified_files(select(script, repo_root, exclude))
+    excess = _excess(plan)
     if json:
         document = {
             "executor": executor,
@@ -68,8 +77,25 @@ def list_command(
             "archive_bytes": plan.archive_bytes,
             "encoded_bytes": plan.encoded_bytes,
             "archive_sha256": plan.sha256,
-            "modified": list(changed),
+            "modified": list(changes.modified),
+            "modified_unknown": changes.unknown,
+            "left_out": list(plan.left_out),
+            "fits": excess is None,
         }
         typer.echo(json_text.dumps(document))
-        return
-    show_cloud.source(plan, changed, f"{profile.name}, {executor}" if profile else f"as on {executor}")
+    else:
+        label = f"{profile.name}, {executor}" if profile else f"as on {executor}"
+        show_cloud.source(plan, changes, label, fits=excess is None)
+    if excess is not None:
+        raise excess
+
+
+def _excess(plan: Plan) -> PayloadError | None:
+    """Say why a platform does not take what travels, or None where it does; a job's own files come on top of it."""
+    # What a request has to hold at least.
+    body = {"command": list(plan.command), "env": [{"name": name, "value": text} for name, text in plan.env.items()]}
+    try:
+        check_budget(plan, LIMITS[plan.executor_type], body_bytes=len(canonical(body)))
+    except PayloadError as excess:
+        return excess
+    return None

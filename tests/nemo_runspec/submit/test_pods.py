@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ READS = "run: {data: some-data, env: {}}\ntrain: {path: '${art:data,path}'}\n"
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # Whoever works on this library has changes in it.
-    monkeypatch.setattr("nemo_runspec.submit.pods.INSTALLED", tmp_path)
+    monkeypatch.setattr(import_module("nemo_runspec.data_mover.select"), "OWN_PACKAGES", ())
 
 
 def _job(
@@ -97,9 +98,9 @@ def test_a_job_without_an_image_is_not_built() -> None:
         cloud_job(_job(table=""))
 
 
-def _git(*arguments: str) -> None:
+def _git(*arguments: str, folder: str = "repo") -> None:
     settings = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *settings, "-C", "repo", *arguments], check=True, capture_output=True)  # noqa: S607 - the test's own git, wherever PATH has it
+    subprocess.run(["git", *settings, "-C", folder, *arguments], check=True, capture_output=True)  # noqa: S607 - the test's own git, wherever PATH has it
 
 
 def test_what_is_not_committed_is_named_and_refused_where_that_is_asked() -> None:
@@ -126,13 +127,57 @@ def test_what_is_not_committed_is_named_and_refused_where_that_is_asked() -> Non
 def test_a_script_that_is_in_no_src_is_looked_at_too() -> None:
     job = _job()
     strict = replace(job, request=replace(job.request, committed_only=True))
-    with pytest.raises(PayloadError, match="is in no repository with a commit"):
+    with pytest.raises(
+        PayloadError, match=r"nobody knows whether .* committed: .*hello\.py and 1 more are in no git repository"
+    ):
         check_sources(strict)
     _git("init", "-q")
     _git("add", ".")
     _git("commit", "-qm", "all")
     assert check_sources(job) == ()
     (job.spec.script_path.parent / "helper.py").touch()
-    assert check_sources(job) == ("helper.py",)
+    assert check_sources(job) == ("script/helper.py",)
     with pytest.raises(PayloadError, match=r"not committed: .*helper\.py"):
         check_sources(strict)
+
+
+def _commit_all(folder: str) -> None:
+    _git("init", "-q", folder=folder)
+    _git("add", ".", folder=folder)
+    _git("commit", "-qm", "all", folder=folder)
+
+
+@pytest.fixture
+def strict() -> Job:
+    """Give a job that sends only what is committed, of a script beside the repository with the sources."""
+    sources = Path("sources/src/mine")
+    sources.mkdir(parents=True)
+    (sources / "__init__.py").touch()
+    (sources.parents[1] / ".gitignore").write_text("*.ignored\n", encoding="utf-8")
+    job = _job(table=IMAGE + f'repo_root = "{Path.cwd() / "sources"}"\n')
+    _commit_all("repo")
+    _commit_all("sources")
+    return replace(job, request=replace(job.request, committed_only=True))
+
+
+def test_a_script_is_looked_at_also_where_the_sources_are_in_another_repository(strict: Job) -> None:
+    assert check_sources(strict) == ()
+    (strict.spec.script_path.parent / "config" / "default.yaml").write_text("changed: 1\n", encoding="utf-8")
+    with pytest.raises(PayloadError, match=r"not committed: script/config/default\.yaml"):
+        check_sources(strict)
+
+
+def test_a_file_that_git_ignores_and_that_travels_is_not_committed(strict: Job) -> None:
+    Path("sources/src/mine/new.ignored").touch()
+    with pytest.raises(PayloadError, match=r"not committed: src/mine/new\.ignored"):
+        check_sources(strict)
+
+
+def test_where_git_fails_nothing_is_taken_for_committed(strict: Job) -> None:
+    Path("sources/.git/index").write_bytes(b"damaged")
+    with pytest.raises(PayloadError, match=r"nobody knows whether .* is committed: .*sources: git ls-files: "):
+        check_sources(strict)
+    careless = replace(strict, request=replace(strict.request, committed_only=False))
+    assert check_sources(careless) == ()
+    record = yaml_text.load(pod_files(careless).texts["job.yaml.unfilled"])
+    assert record["provenance"]["git"]["dirty"] is None

@@ -46,7 +46,7 @@ def test_a_request_is_shown_without_secrets_and_without_the_archives(
     assert "<workload name>" in out
     assert "NEMO_RUNSPEC_POD" in out
     assert CANARY not in out
-    assert max(map(len, out.splitlines())) < 3000, "no piece of an archive is shown"
+    assert max(map(len, out.splitlines())) < 3000, "no chunk of an archive is shown"
     if profile == "far":
         assert "value: '***'" in out
         assert "NEMO_RUNSPEC_SRC_0 to NEMO_RUNSPEC_SRC_" in out

@@ -99,7 +99,7 @@ def _payloads(environ: Mapping[str, str], boot: Mapping[str, Any]) -> tuple[list
     read = []
     for kind, prefix in (("source", SOURCE_PREFIX), ("job", JOB_PREFIX)):
         part = boot[kind]
-        read.append(unpack.payload(environ, prefix, part["pieces"], part["sha256"], part["bytes"]) if part else None)
+        read.append(unpack.payload(environ, prefix, part["chunks"], part["sha256"], part["bytes"]) if part else None)
     source, job = (unpack.members(archive) if archive is not None else [] for archive in read)
     return source, job
 

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .variables import SAFE_SIGNS, UNSAFE_SIGNS
+from .variables import SAFE_CHARACTERS, UNSAFE_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ class Member(NamedTuple):
 
 
 def payload(environ: Mapping[str, str], prefix: str, count: int, sha256: str, size: int) -> bytes:
-    """Join the pieces in an environment, and give what they hold, verified.
+    """Join the chunks in an environment, and give what they hold, verified.
 
     Args:
         environ: The variables.
@@ -74,15 +74,15 @@ def payload(environ: Mapping[str, str], prefix: str, count: int, sha256: str, si
         size: Bytes of that.
 
     Raises:
-        PodError: A piece is missing or not what was sent.
+        PodError: A chunk is missing or not what was sent.
     """
     missing = [prefix + str(number) for number in range(count) if prefix + str(number) not in environ]
     if missing:
-        message = f"{MISMATCH}: {len(missing)} of {count} pieces missing, the first is {missing[0]}"
+        message = f"{MISMATCH}: {len(missing)} of {count} chunks missing, the first is {missing[0]}"
         raise PodError(message)
     text = "".join(environ[prefix + str(number)] for number in range(count))
     try:
-        packed = base64.b85decode(text.encode("ascii").translate(bytes.maketrans(SAFE_SIGNS, UNSAFE_SIGNS)))
+        packed = base64.b85decode(text.encode("ascii").translate(bytes.maketrans(SAFE_CHARACTERS, UNSAFE_CHARACTERS)))
         reader = lzma.LZMADecompressor(lzma.FORMAT_XZ)
         data = reader.decompress(packed, size + 1)
         if not reader.eof or reader.unused_data:

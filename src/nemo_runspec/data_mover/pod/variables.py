@@ -1,4 +1,4 @@
-"""Names and signs on which both sides agree."""
+"""Names and characters on which both sides agree."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SOURCE_PREFIX = "NEMO_RUNSPEC_SRC_"
-"""The source archive, in pieces numbered from 0."""
+"""The source archive, in chunks numbered from 0."""
 
 JOB_PREFIX = "NEMO_RUNSPEC_JOB_"
-"""The archive of the job's own files, in pieces numbered from 0."""
+"""The archive of the job's own files, in chunks numbered from 0."""
 
 BOOT_VARIABLE = "NEMO_RUNSPEC_BOOT"
 """What the pod's side is to do, as JSON."""
@@ -27,10 +27,10 @@ MORE_POD_VARIABLE = "NEMO_RUNSPEC_POD_1"
 NAME_PLACEHOLDER = "<workload name>"
 """Stands in what the orders' digest is made of for the workload's name, which is chosen when the job is sent."""
 
-UNSAFE_SIGNS = b"$&<>"
-"""Signs of Python's base 85 that platforms treat in some way of their own."""
+UNSAFE_CHARACTERS = b"$&<>"
+"""Characters of Python's base 85 that platforms treat in some way of their own."""
 
-SAFE_SIGNS = b",./:"
+SAFE_CHARACTERS = b",./:"
 """What stands for them."""
 
 JOB_DIR_VARIABLE = "NEMO_RUNSPEC_JOB_DIR"

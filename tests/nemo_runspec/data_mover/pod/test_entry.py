@@ -157,7 +157,7 @@ def test_the_second_job_finds_the_source_and_files_keep_their_permissions(
 
 @pytest.mark.parametrize("damage", ["missing", "flipped", "not text of the encoding"])
 @pytest.mark.parametrize("name", ["NEMO_RUNSPEC_SRC_1", "NEMO_RUNSPEC_JOB_0"])
-def test_a_damaged_piece_starts_nothing(repository: Path, home: Path, link: Path, damage: str, name: str) -> None:
+def test_a_damaged_chunk_starts_nothing(repository: Path, home: Path, link: Path, damage: str, name: str) -> None:
     plan = pods.plan(repository, home, value_bytes=200)
     env = pods.variables(plan, link)
     value = env.pop(name)

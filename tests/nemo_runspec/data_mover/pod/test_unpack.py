@@ -43,7 +43,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
     return info
 
 
-def test_pieces_become_the_payload_again() -> None:
+def test_chunks_become_the_payload_again() -> None:
     data = bytes(range(256)) * 7
     env = in_variables(encode(lzma.compress(data)), "P_", 10)
     assert len(env) > 10
@@ -51,7 +51,7 @@ def test_pieces_become_the_payload_again() -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "swapped", "short"])
-def test_damaged_pieces_are_refused(damage: str) -> None:
+def test_damaged_chunks_are_refused(damage: str) -> None:
     data = bytes(range(256)) * 2
     env = in_variables(encode(lzma.compress(data)), "P_", 40)
     count = len(env)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from nemo_runspec import job_folder
-from nemo_runspec.data_mover.chunks import TRANSPORT_PREFIXES
 from nemo_runspec.data_mover.pod.variables import JOB_DIR_VARIABLE, is_transport_variable
 
 
@@ -28,4 +27,3 @@ def test_the_job_folders_variable_is_the_librarys() -> None:
 )
 def test_what_a_transport_variable_is(name: str, carries: bool) -> None:  # noqa: FBT001 - a table of cases
     assert is_transport_variable(name) is carries
-    assert not carries or name.startswith(TRANSPORT_PREFIXES)
