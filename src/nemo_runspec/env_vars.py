@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.env import CloudProfile
+from nemo_runspec.env.base import WORKSPACE_VARIABLE
 from nemo_runspec.redaction import REDACTED, Redactor, is_secret_name
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def build_env_vars(
             without it, the profile's own origins count.
     """
     source = os.environ if environ is None else environ
-    found = [("NEMO_RUN_DIR", workspace, "workspace")]
+    found = [(WORKSPACE_VARIABLE, workspace, "workspace")]
     found += [(name, value, f"{spec.script_path.name} [tool.runspec.env]") for name, value in spec.env.items()]
     wandb = run.get("wandb") or {}
     found += [
@@ -87,10 +88,15 @@ def build_env_vars(
     # What a cloud holds a secret for is delivered by the cloud.
     delivered = profile.secret_references if isinstance(profile, CloudProfile) else {}
     taken = (name for name in secrets if name not in delivered and source.get(name))
-    found += [(name, source[name], "your environment") for name in taken]
-    known = {"run.env.env_vars": f"profile {profile.origins.get('env_vars', profile.name)}"}
-    for name, value in profile.env_vars.items():
-        found.append((name, value, _origin(known if origins is None else origins, f"run.env.env_vars.{name}")))
+    known = origins
+    if known is None:
+        keys = ("env_vars", "secrets")
+        known = {f"run.env.{key}": f"profile {profile.origins.get(key, profile.name)}" for key in keys}
+    for name in taken:
+        listed = name in profile.secret_names
+        origin = f"your environment, by {_origin(known, f'run.env.secrets.{name}')}" if listed else "your environment"
+        found.append((name, source[name], origin))
+    found += [(name, value, _origin(known, f"run.env.env_vars.{name}")) for name, value in profile.env_vars.items()]
     variables = (EnvVar(*parts, secret=is_secret_variable(parts[0], profile)) for parts in found)
     return tuple({variable.name: variable for variable in variables}.values())
 

@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.env import CloudProfile
-from nemo_runspec.env.cloud_rules import refused_variables, unshared
+from nemo_runspec.env.cloud_rules import unshared
 from nemo_runspec.errors import ProfileError
-from nemo_runspec.platforms.limits import LIMITS
+from nemo_runspec.platforms.limits import LIMITS, refused_variables
 from nemo_runspec.redaction import redact_named
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: st
 
 def _in_pods(spec: Runspec, profile: CloudProfile) -> Iterator[ProfileError]:
     """Yield what a script asks for itself and pods cannot give; a profile's own wishes are judged with it."""
-    refused = list(refused_variables(spec.env, LIMITS[profile.executor]))
+    refused = refused_variables(spec.env, LIMITS[profile.executor])
     if refused:
         message = f"{spec.script_path.name} [tool.runspec.env]: {'; '.join(refused)}"
         yield ProfileError(message, where=spec.source, remedy="Take it out of the script's block.")

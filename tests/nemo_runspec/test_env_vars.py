@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 PROFILE = """
 [here]
 executor = "local"
-env_vars = { GREETING = "from the profile", http_proxy = "a 'b' $c", SERVICE_TOKEN = "literal-token", LICENSE = "l-1" }
+env_vars = { GREETING = "from the profile", http_proxy = "a 'b' $c", SERVICE_TOKEN = "literal-token" }
 secrets = ["VAULT_CONTENT", "LICENSE"]
 """
 
-ENVIRON = {"HF_TOKEN": "hf_0123456789", "VAULT_CONTENT": "hunter2hunter2", "HOME": "/home/me"}
+ENVIRON = {"HF_TOKEN": "hf_0123456789", "LICENSE": "l-1", "VAULT_CONTENT": "hunter2hunter2", "HOME": "/home/me"}
 
 
 def _variables(tmp_path: Path, origins: dict[str, str] | None = None) -> dict[str, EnvVar]:
@@ -46,6 +46,8 @@ def test_variables_come_from_their_sources_in_order(tmp_path: Path) -> None:
     assert found["NEMO_RUN_DIR"].value == "/ws"
     assert (found["GREETING"].value, found["GREETING"].origin) == ("from the profile", "profile here (env.toml:4)")
     assert found["SCRIPT_TOKEN"].origin == "hello.py [tool.runspec.env]"
+    assert found["VAULT_CONTENT"].origin == "your environment, by profile here (env.toml:5)"
+    assert found["HF_TOKEN"].origin == "your environment"
     assert found["WANDB_PROJECT"].value == "p"
     assert "WANDB_ENTITY" not in found
     assert "WANDB_API_KEY" not in found
@@ -55,14 +57,20 @@ def test_variables_come_from_their_sources_in_order(tmp_path: Path) -> None:
     ("origins", "project", "greeting"),
     [
         ({}, "the configuration", "the configuration"),
-        ({"run.wandb.project": "env.toml [wandb]", "run.env.env_vars": "p"}, "env.toml [wandb]", "p"),
+        (
+            {"run.wandb.project": "env.toml [wandb]", "run.env": "p", "run.env.secrets": "q"},
+            "env.toml [wandb]",
+            "p",
+        ),
         ({"run.wandb": "command line", "run.env.env_vars.GREETING": "command line"}, "command line", "command line"),
     ],
 )
 def test_origins_are_the_configurations(tmp_path: Path, origins: dict[str, str], project: str, greeting: str) -> None:
     found = _variables(tmp_path, origins)
     assert (found["WANDB_PROJECT"].origin, found["GREETING"].origin) == (project, greeting)
-    assert found["VAULT_CONTENT"].origin == "your environment"
+    listed = (origins or {}).get("run.env.secrets", "the configuration")
+    assert found["VAULT_CONTENT"].origin == f"your environment, by {listed}"
+    assert found["HF_TOKEN"].origin == "your environment"
 
 
 def test_names_keep_their_case_and_values_are_exact(tmp_path: Path) -> None:
@@ -85,7 +93,7 @@ def test_the_redactor_knows_values_wherever_they_stand(tmp_path: Path) -> None:
     redactor = job_redactor(profile, environ=ENVIRON)
     text = "x hf_0123456789 y hunter2hunter2 literal-token /home/me"
     assert redactor.text(text) == "x *** y *** *** /home/me"
-    assert redactor.data(profile.as_config())["env_vars"]["LICENSE"] == REDACTED
+    assert redactor.data(profile.as_config())["env_vars"]["SERVICE_TOKEN"] == REDACTED
     assert redactor.data(profile.as_config())["secrets"] == ["VAULT_CONTENT", "LICENSE"]
 
 

@@ -32,6 +32,9 @@ _GLOB = Text(
     pattern=re.compile(r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+"), noun="a glob below the checkout, without a leading / and .."
 )
 
+WORKSPACE_VARIABLE = "NEMO_RUN_DIR"
+"""Tells a job where its results go: this library sets it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile(Table):
@@ -173,6 +176,7 @@ class Profile(Table):
         Args:
             wrong: Keys that are wrong by themselves, so that nothing can be concluded from their values.
         """
+        yield from self._contradictions()
         if self.repo_root is None or "repo_root" in wrong or "${" in self.repo_root:
             return
         remedy = "Name the folder of the checkout, in which src lies."
@@ -187,7 +191,32 @@ class Profile(Table):
         except ProfileError as error:
             yield Problem(f"profile '{self.name}': repo_root: {error.message}", self.where("repo_root"), error.remedy)
 
+    def _contradictions(self) -> Iterator[Problem]:
+        """Yield variables that two keys give a value; each message has the other place, or the key's own."""
+        plain, secret = (_names(getattr(self, name)) for name in ("env_vars", "secrets"))
+        other = self._place("secrets")
+        for name in plain:
+            if name in secret:
+                message = f"profile '{self.name}': the variable '{name}' is in env_vars, and in secrets too{other}"
+                yield Problem(message, self.where("env_vars"), "Take it out of one of them.")
+        for key_name, names in (("env_vars", plain), ("secrets", secret)):
+            if WORKSPACE_VARIABLE in names:
+                message = (
+                    f"profile '{self.name}': {key_name} sets {WORKSPACE_VARIABLE}, "
+                    f"which is the profile's workspace{self._place('workspace')}"
+                )
+                yield Problem(message, self.where(key_name), "Take it out, and set `workspace`.")
+
+    def _place(self, name: str) -> str:
+        where = self.where(name) if name in self.origins else None
+        return f" ({where})" if where else ""
+
     def where(self, name: str) -> Location | None:
         """Give the place of a key that is set, or of the profile."""
         origin = self.origins.get(name)
         return origin.where if origin else self.source
+
+
+def _names(value: object) -> list[str]:
+    """Give the names in a list or table; a key that is wrong by itself may hold anything."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, Mapping | tuple | list) else []

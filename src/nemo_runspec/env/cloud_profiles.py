@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nemo_runspec.env.base import COMMANDS, TEXT, Profile
-from nemo_runspec.env.cloud_rules import NODE_LOCAL, cloud_problems, outlives_the_pod
+from nemo_runspec.env.cloud_rules import cloud_problems
 from nemo_runspec.env.tables import key
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.git_mounts import is_git_mount
+from nemo_runspec.platforms.storage import NODE_LOCAL, STORAGE_KEYS, is_shared, outlives_the_pod
 from nemo_runspec.toml.kinds import Either, Flag, Integer, ListOf, Record, TableOf, Text
 from nemo_runspec.toml.source import Problem
 
@@ -26,7 +27,8 @@ _IN_ENVIRONMENT = 'Export it, and write: client_secret = "${oc.env:RUNAI_CLIENT_
 _API_ADDRESS = re.compile(r"https?://[^/?#]+(?:/[^?#]*)?/api/v[0-9]+/?")
 _SECRET_REFERENCE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?:/[A-Za-z0-9._-]+)?")
 _VOLUME = Text(
-    pattern=re.compile(r"node-local|node-[a-z0-9-]+:.+|.*\$\{.+\}.*"), noun='"node-local" or "node-<type>:<volume>"'
+    pattern=re.compile(NODE_LOCAL + r"|node-[a-z0-9-]+:.+|.*\$\{.+\}.*"),
+    noun=f'"{NODE_LOCAL}" or "node-<type>:<volume>"',
 )
 _CLAIM = Text(
     pattern=re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?|.*\$\{.+\}.*"),
@@ -119,7 +121,7 @@ class CloudProfile(Profile):
             message = f"profile '{self.name}' has no 'workspace' and no volume that outlives a pod"
             remedy = f"Add a volume to '{self.volumes_key}', on which results are kept."
             raise ProfileError(message, where=self.where(self.volumes_key), remedy=remedy)
-        shared = [volume for volume in kept if volume.get("from") != NODE_LOCAL]
+        shared = [volume for volume in kept if is_shared(volume)]
         return str((shared or kept)[0][self.folder_key])
 
     def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
@@ -142,9 +144,9 @@ class LeptonProfile(CloudProfile):
     """Jobs run on NVIDIA DGX Cloud Lepton."""
 
     executor: ClassVar[str] = "lepton"
-    volumes_key: ClassVar[str] = "mounts"
-    folder_key: ClassVar[str] = "mount_path"
-    job_root_key: ClassVar[str] = "nemo_run_dir"
+    volumes_key: ClassVar[str] = STORAGE_KEYS["lepton"].volumes
+    folder_key: ClassVar[str] = STORAGE_KEYS["lepton"].folder
+    job_root_key: ClassVar[str] = STORAGE_KEYS["lepton"].home
 
     nemo_run_dir: str = key(
         _ABSOLUTE,
@@ -192,9 +194,9 @@ class DGXCloudProfile(CloudProfile):
 
     executor: ClassVar[str] = "dgxcloud"
     confidential_keys: ClassVar[frozenset[str]] = frozenset({"client_secret"})
-    volumes_key: ClassVar[str] = "pvcs"
-    folder_key: ClassVar[str] = "path"
-    job_root_key: ClassVar[str] = "pvc_nemo_run_dir"
+    volumes_key: ClassVar[str] = STORAGE_KEYS["dgxcloud"].volumes
+    folder_key: ClassVar[str] = STORAGE_KEYS["dgxcloud"].folder
+    job_root_key: ClassVar[str] = STORAGE_KEYS["dgxcloud"].home
 
     base_url: str = key(
         _URL, "Address of the run:ai API, with /api/v1.", example='"https://team.example/api/v1"', required=True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.env.tables import known_keys, sound_part
@@ -13,55 +11,22 @@ from nemo_runspec.git_mounts import parse as parse_git_mount
 from nemo_runspec.platforms.body import spec_problems
 from nemo_runspec.platforms.limits import (
     LIMITS,
-    folder,
     lacking_problems,
     mount_problems,
-    on_a_mount,
+    refused_variables,
     value_problems,
-    variable_problems,
 )
+from nemo_runspec.platforms.storage import STORAGE_KEYS, lost_problems, unshared_problems
 from nemo_runspec.toml.source import Problem
 from nemo_runspec.words import PLACEHOLDERS, placeholders_in, split_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterator
 
     from nemo_runspec.env.cloud_profiles import CloudProfile
     from nemo_runspec.platforms.limits import Limits
 
-NODE_LOCAL: Final = "node-local"
-"""Lepton's word for a disk that each node has for itself."""
-
-_PLACE: Final = "RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|GROUP_RANK|NODE_RANK|NNODES|MASTER_ADDR|MASTER_PORT"
-_KEPT: Final = (
-    (re.compile(r"NEMO_RUNSPEC_.*"), "is this library's own and cannot be set"),
-    (re.compile(r"LEPTON_JOB_.*"), "is Lepton's own and cannot be set"),
-    (re.compile(r"RUNAI_.*"), "is run:ai's own and cannot be set"),
-    (
-        re.compile(rf"{_PLACE}|WORKER_ADDRS|PET_.*"),
-        "tells a process its place among the others, which each pod finds out for itself, and cannot be set",
-    ),
-)
 _TAKE_OUT: Final = "Take it out; `nodes` and `nprocs_per_node` say how many processes there are."
-
-
-def refused_variables(names: Iterable[str], limits: Limits) -> Iterator[str]:
-    """Say which variables a job in pods cannot set, and why.
-
-    Args:
-        names: Their names.
-        limits: The platform's rules.
-    """
-    names = tuple(names)
-    yield from variable_problems(names, limits)
-    for name in names:
-        if name not in limits.reserved_variables:
-            yield from (f"the variable '{name}' {why}" for pattern, why in _KEPT if pattern.fullmatch(name))
-
-
-def outlives_the_pod(volume: Mapping[str, Any]) -> bool:
-    """Tell whether what a job writes on a volume is there afterwards."""
-    return not _is_read_only(volume) and not volume.get("ephemeral")
 
 
 def unshared(profile: CloudProfile, nodes: int) -> Iterator[Problem]:
@@ -71,12 +36,10 @@ def unshared(profile: CloudProfile, nodes: int) -> Iterator[Problem]:
         profile: The profile.
         nodes: Number of nodes.
     """
-    volumes = _placed(profile)
-    for name in (profile.job_root_key, "workspace") if nodes > 1 and volumes is not None else ():
-        volume = _holding(getattr(profile, name), volumes or (), profile.folder_key)
-        if volume is not None and volume.get("from") == NODE_LOCAL:
-            message = f"{name} is on '{NODE_LOCAL}', which is another disk on each of the {nodes} nodes"
-            yield _problem(profile, message, name, "Choose a folder on a volume that all nodes share, or one node.")
+    keys = STORAGE_KEYS[profile.executor]
+    for name, place in _kept(profile):
+        for problem in unshared_problems(name, place, profile.volumes, keys, nodes=nodes):
+            yield _problem(profile, problem.message, name, problem.remedy)
 
 
 def cloud_problems(profile: CloudProfile, wrong: Container[str]) -> Iterator[Problem]:
@@ -97,10 +60,10 @@ def cloud_problems(profile: CloudProfile, wrong: Container[str]) -> Iterator[Pro
         yield _problem(profile, message, "custom_spec", "Take it out.")
     if "run_command" not in wrong and profile.run_command is not None:
         yield from _command(profile, profile.run_command)
-    volumes = _placed(profile)
-    for name in (profile.job_root_key, "workspace"):
-        if name not in wrong and volumes is not None:
-            yield from _placement(profile, name, volumes)
+    keys = STORAGE_KEYS[profile.executor]
+    for name, place in _kept(profile):
+        for problem in lost_problems(name, place, profile.volumes, keys) if name not in wrong else ():
+            yield _problem(profile, problem.message, name, problem.remedy)
     if "nodes" not in wrong and profile.nodes is not None:
         yield from unshared(profile, profile.nodes)
 
@@ -153,54 +116,13 @@ def _command(profile: CloudProfile, command: str) -> Iterator[Problem]:
             yield _problem(profile, f"run_command has an unknown placeholder {{{name}}}", "run_command", remedy)
 
 
-def _placed(profile: CloudProfile) -> tuple[Mapping[str, Any], ...] | None:
-    """Give the volumes whose folders are known; None where nothing can be concluded from them."""
+def _kept(profile: CloudProfile) -> Iterator[tuple[str, str]]:
+    """Yield key and place of the folders that have to outlive a pod, of which something can be concluded already."""
     if not isinstance(getattr(profile, profile.volumes_key), tuple):
-        return None
-    found = []
-    for volume in profile.volumes:
-        place = volume.get(profile.folder_key)
-        if isinstance(place, str) and "${" in place:
-            return None
-        if isinstance(place, str) and place.startswith("/"):
-            found.append(volume)
-    return tuple(found)
-
-
-def _holding(place: object, volumes: Iterable[Mapping[str, Any]], key: str) -> Mapping[str, Any] | None:
-    """Give the innermost volume that a folder is on."""
-    if not isinstance(place, str) or not place.startswith("/"):
-        return None
-    around = [volume for volume in volumes if on_a_mount(place, [volume[key]])]
-    return max(around, key=lambda volume: len(folder(volume[key])), default=None)
-
-
-def _placement(profile: CloudProfile, name: str, volumes: tuple[Mapping[str, Any], ...]) -> Iterator[Problem]:
-    """Yield what is wrong with the place of a folder that has to outlive a pod."""
-    place, key = getattr(profile, name), profile.folder_key
-    if not isinstance(place, str) or "${" in place or "://" in place:
         return
-    if not place.startswith("/"):
-        yield _problem(
-            profile,
-            f"{name} must be an absolute path in the pod, not '{place}'",
-            name,
-            f"Write the {key} of a volume and what is below it.",
-        )
+    if any("${" in str(volume.get(profile.folder_key)) for volume in profile.volumes):
         return
-    volume = _holding(place, volumes, key)
-    if volume is None:
-        places = ", ".join(str(volume[key]).rstrip("/") for volume in volumes)
-        message = f"{name} is on none of the {profile.volumes_key} ({places or 'there are none'})"
-        yield _problem(profile, message, name, f"Choose a folder below the {key} of one of them.")
-    elif _is_read_only(volume):
-        message = f"{name} is on a volume that is mounted read-only"
-        yield _problem(profile, message, name, "Choose a folder on one that can be written.")
-    elif volume.get("ephemeral"):
-        message = f"{name} is on an ephemeral volume, which the platform deletes with the job"
-        yield _problem(profile, message, name, "Choose a folder on one that stays, or take out `ephemeral`.")
-
-
-def _is_read_only(volume: Mapping[str, Any]) -> bool:
-    options = volume.get("mount_options")
-    return bool(volume.get("readOnly") or (isinstance(options, Mapping) and options.get("read_only")))
+    for name in (profile.job_root_key, "workspace"):
+        place = getattr(profile, name)
+        if isinstance(place, str) and "${" not in place and "://" not in place:
+            yield name, place

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.data_mover import check_budget, plan_for
 from nemo_runspec.errors import ProfileError
-from nemo_runspec.executors.checks import is_encodable, storage_problems, text_problems
+from nemo_runspec.executors.checks import command_problems, storage_problems, variable_problems
 from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, LAUNCH_SCRIPT
 from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import NAME, Request, Workload, canonical
-from nemo_runspec.toml.source import Problem, raise_problems
+from nemo_runspec.toml.source import raise_problems
 from nemo_runspec.toml.values import empty_table
 
 if TYPE_CHECKING:
@@ -125,13 +125,12 @@ def build_request(job: CloudJob) -> tuple[Request, Plan]:
 
 
 def _check(job: CloudJob) -> None:
+    variables = (*job.env.items(), *job.secrets.items(), *job.secret_references.items())
     problems = [
-        *storage_problems(job.home, job.settings),
-        *text_problems((*job.env.items(), *job.secrets.items(), *job.secret_references.items())),
+        *storage_problems(job.home, job.settings, job.nodes),
+        *variable_problems(job.executor, variables),
+        *command_problems(job.launch),
     ]
-    if not is_encodable(job.launch):
-        message = "the command holds bytes that are no UTF-8, which a request cannot carry"
-        problems.append(Problem(message, remedy="Give its arguments as UTF-8."))
     raise_problems(problems, ProfileError, summary=f"this job for {LIMITS[job.executor].label}")
 
 

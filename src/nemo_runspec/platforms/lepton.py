@@ -24,6 +24,7 @@ from nemo_runspec.platforms.following import Newborns, follow, stop
 from nemo_runspec.platforms.http import Api, Patience
 from nemo_runspec.platforms.kubernetes import escape, in_pod_order
 from nemo_runspec.platforms.limits import LIMITS, lacking_problems, mount_problems
+from nemo_runspec.platforms.storage import NODE_LOCAL
 from nemo_runspec.platforms.workload import (
     NAME,
     NODE_GROUP_ID,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from nemo_runspec.platforms.workload import Workload
 
 _LIMITS: Final = LIMITS["lepton"]
-_VOLUME: Final = re.compile(r"node-local|node-[a-z0-9]+:.+")
+_VOLUME: Final = re.compile(rf"{NODE_LOCAL}|node-[a-z0-9]+:.+")
 _KEPT_S: Final = 259_200
 """How long the platform keeps an ended job: three days, as its own `lep job create` asks."""
 _PRIORITY: Final = "mid-4000"
@@ -139,10 +140,10 @@ def _check(workload: Workload, settings: LeptonSettings) -> None:
     for number, mount in enumerate(settings.mounts):
         lacking = [key for key in ("path", "mount_path", "from") if not mount.get(key)]
         problems += [f"mounts[{number}] lacks '{key}'" for key in lacking]
-        volume = str(mount.get("from") or "node-local")
+        volume = str(mount.get("from") or NODE_LOCAL)
         if not _VOLUME.fullmatch(volume):
             problems.append(
-                f"mounts[{number}] is from '{volume}'; Lepton knows 'node-local' and 'node-<type>:<volume>', such as "
+                f"mounts[{number}] is from '{volume}'; Lepton knows '{NODE_LOCAL}' and 'node-<type>:<volume>', such as "
                 "'node-nfs:shared'"
             )
     problems += mount_problems(

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,13 +27,25 @@ _OBJECT_BYTES: Final = 1_572_864
 _VARIABLE: Final = re.compile(r"[A-Za-z._-][A-Za-z0-9._-]*")
 
 
+_PLACE: Final = "RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|GROUP_RANK|NODE_RANK|NNODES|MASTER_ADDR|MASTER_PORT"
+_KEPT: Final = (
+    (re.compile(r"NEMO_RUNSPEC_.*"), "is this library's own and cannot be set"),
+    (re.compile(r"LEPTON_JOB_.*"), "is Lepton's own and cannot be set"),
+    (re.compile(r"RUNAI_.*"), "is run:ai's own and cannot be set"),
+    (
+        re.compile(rf"{_PLACE}|WORKER_ADDRS|PET_.*"),
+        "tells a process its place among the others, which each pod finds out for itself, and cannot be set",
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """One platform's rules.
 
     Args:
         label: The platform's name for messages.
-        value_bytes: What one transport variable may hold when values are cut into pieces; below `value_cap`.
+        value_bytes: What one transport variable may hold when values are cut into chunks; below `value_cap`.
         value_cap: Bytes that the value of a variable may have at most.
         argument_bytes: Bytes of the command as one string, where the platform takes it as one; None where it takes
             a list.
@@ -154,6 +166,31 @@ def exec_size(argv: Iterable[str], env: Iterable[tuple[str, str]]) -> int:
     return sum(len(string.encode(errors="surrogatepass")) + 1 + POINTER_BYTES for string in strings)
 
 
+def environment_sizes(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Measure the environment in a create call's body; what a platform's own secrets add is not known.
+
+    Args:
+        body: As it is sent to either platform, or with placeholders in it.
+
+    Returns:
+        The size of the longest value, and that of all: `NAME=value` and a NUL for each. Both in bytes.
+    """
+    env = environment(body)
+    longest = max((len(value.encode(errors="surrogatepass")) for _, value in env), default=0)
+    return longest, exec_size((), env) - POINTER_BYTES * len(env)
+
+
+def environment(body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Give the variables in a create call's body that have a value there, in its order.
+
+    Args:
+        body: As it is sent to either platform.
+    """
+    spec = body["spec"]
+    variables = spec.get("envs") or spec.get("environmentVariables") or ()
+    return tuple((entry["name"], entry["value"]) for entry in variables if isinstance(entry.get("value"), str))
+
+
 def lacking_problems(given: Mapping[str, object], limits: Limits) -> list[str]:
     """Say which keys that the platform cannot do without are not given, or empty."""
     return [
@@ -184,6 +221,10 @@ def variable_problems(names: Iterable[str], limits: Limits) -> list[str]:
     """Say what the platform has against the names of variables; the same name twice is one of the problems."""
     problems = []
     for name, count in Counter(names).items():
+        untold = text_problem(name)
+        if untold is not None:
+            problems.append(f"the name of the variable {name!r} {untold}")
+            continue
         if not limits.variable_pattern.fullmatch(name):
             problems.append(
                 f"the variable '{name}' has no name that {limits.label} takes: letters, digits, '_', '-' and '.', "
@@ -194,6 +235,19 @@ def variable_problems(names: Iterable[str], limits: Limits) -> list[str]:
         if count > 1:
             problems.append(f"the variable '{name}' is set {count} times")
     return problems
+
+
+def refused_variables(names: Iterable[str], limits: Limits) -> list[str]:
+    """Say which variables a job in pods cannot set, and why; those of the platform's own rules are among them.
+
+    Args:
+        names: Their names.
+        limits: The platform's rules.
+    """
+    names = tuple(names)
+    mine = [name for name in names if text_problem(name) is None and name not in limits.reserved_variables]
+    told = [f"the variable '{name}' {why}" for name in mine for pattern, why in _KEPT if pattern.fullmatch(name)]
+    return [*variable_problems(names, limits), *told]
 
 
 def text_problem(value: object) -> str | None:
@@ -207,6 +261,20 @@ def text_problem(value: object) -> str | None:
     return None
 
 
+def untold_values(env: Iterable[tuple[object, object]]) -> list[str]:
+    """Say which values are no text that can be sent; a value itself is not told.
+
+    Args:
+        env: Name and value of each variable.
+    """
+    found = ((name, text_problem(value)) for name, value in env)
+    return [f"the value of the variable {_quoted(name)} {why}" for name, why in found if why is not None]
+
+
+def _quoted(name: object) -> str:
+    return f"'{name}'" if text_problem(name) is None else repr(name)
+
+
 def value_problems(env: Iterable[tuple[str, str]], limits: Limits) -> list[str]:
     """Say which values are no text, too long, or hold what no environment can; a value itself is not told.
 
@@ -216,9 +284,9 @@ def value_problems(env: Iterable[tuple[str, str]], limits: Limits) -> list[str]:
     """
     problems = []
     for name, value in env:
-        untold = text_problem(value)
-        if untold is not None:
-            problems.append(f"the value of the variable '{name}' {untold}")
+        untold = untold_values([(name, value)])
+        if untold or text_problem(name) is not None:
+            problems += untold
             continue
         size = len(value.encode())
         # The kernel sees the name too, and takes the two together; the platform's own cap is on the value alone.

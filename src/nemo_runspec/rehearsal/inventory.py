@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.env import DGXCloudProfile, LeptonProfile
+from nemo_runspec.platforms.storage import NODE_LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,9 +20,6 @@ NODES: Final = 64
 
 MOVER_SHAPE: Final = "cpu.small"
 """Lepton has it everywhere; nemo-run's own data mover asks for it."""
-
-NODE_LOCAL: Final = "node-local"
-"""Lepton's volume on the node's own disk, which is always there and is another one on each node."""
 
 WORKSPACE: Final = "rehearsal"
 DEFAULT_SHAPE: Final = "gpu.8xh100-sxm"

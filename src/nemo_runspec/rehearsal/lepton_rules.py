@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from nemo_runspec.platforms.limits import LIMITS, mount_problems, name_problems, variable_problems
+from nemo_runspec.platforms.storage import NODE_LOCAL
 from nemo_runspec.rehearsal.expansion import Variable, expand, expand_environment
-from nemo_runspec.rehearsal.inventory import NODE_LOCAL
+from nemo_runspec.rehearsal.platform_rules import LEPTON
 from nemo_runspec.rehearsal.pod import PodSpec
 from nemo_runspec.rehearsal.rules import Issues, Table
 from nemo_runspec.rehearsal.volumes import lepton_mounts
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from nemo_runspec.rehearsal.inventory import LeptonInventory
 
-_LIMITS: Final = LIMITS["lepton"]
 _SPEC: Final = frozenset(
     (
         *("affinity", "completions", "container", "envs", "image_pull_secrets", "intra_job_communication", "log"),
@@ -50,7 +49,7 @@ def job_issues(body: Table, inventory: LeptonInventory) -> dict[str, str]:
     metadata = issues.table(body, "metadata", "metadata", required=True)
     name = issues.text(metadata, "id", "metadata.id") or issues.text(metadata, "name", "metadata.name", required=True)
     if name:
-        issues.extend("metadata.id", name_problems(name, _LIMITS))
+        issues.extend("metadata.id", LEPTON.name_issues(name))
     spec = issues.table(body, "spec", "spec", required=True)
     issues.unknown(spec, _SPEC, "spec")
     shape = issues.text(spec, "resource_shape", "spec.resource_shape", required=True)
@@ -112,7 +111,7 @@ def _check_envs(rows: Iterable[Table], inventory: LeptonInventory, issues: Issue
         issues.unknown(row, {"name", "value", "value_from"}, field)
         name = issues.text(row, "name", f"{field}.name", required=True)
         if name:
-            issues.extend(f"{field}.name", variable_problems([name], _LIMITS))
+            issues.extend(f"{field}.name", LEPTON.variable_issues(name))
         source = issues.table(row, "value_from", f"{field}.value_from")
         value = row.get("value")
         if bool(source) == isinstance(value, str):
@@ -142,7 +141,7 @@ def _check_mounts(rows: Iterable[Table], inventory: LeptonInventory, issues: Iss
         issues.unknown(options, {"read_only", "local_cache_size_mib"}, f"{field}.mount_options")
         issues.flag(options, "read_only", f"{field}.mount_options.read_only")
         places.append(issues.text(row, "mount_path", f"{field}.mount_path", required=True))
-    issues.extend("spec.mounts", mount_problems(filter(None, places), _LIMITS))
+    issues.extend("spec.mounts", LEPTON.mount_issues(filter(None, places)))
 
 
 def job_pods(job: str, spec: Table, inventory: LeptonInventory, folder: Path) -> tuple[PodSpec, ...]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from nemo_runspec.platforms.limits import environment, environment_sizes
 from nemo_runspec.platforms.workload import (
     CLUSTER_ID,
     NAME,
@@ -16,7 +17,7 @@ from nemo_runspec.platforms.workload import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from nemo_runspec.rehearsal.request_log import LoggedRequest
     from nemo_runspec.rehearsal.workloads import WorkloadSeen
@@ -76,19 +77,6 @@ def evidence_of(workloads: Sequence[WorkloadSeen], requests: Sequence[LoggedRequ
     )
 
 
-def environment_sizes(body: Mapping[str, Any]) -> tuple[int, int]:
-    """Measure the environment in a create call's body; what a platform's own secrets add is not known.
-
-    Args:
-        body: As it is sent to either platform, or with placeholders in it.
-
-    Returns:
-        The size of the longest value, and that of all: `NAME=value` and a NUL for each. Both in bytes.
-    """
-    pairs = [(name.encode(), value.encode()) for name, value in _environment(body)]
-    return max((len(value) for _, value in pairs), default=0), sum(len(name) + len(value) + 2 for name, value in pairs)
-
-
 def unassigned(workload: WorkloadSeen) -> dict[str, Any]:
     """Give a create call's body with placeholders where its sender had put what was assigned when it was sent.
 
@@ -106,15 +94,7 @@ def unassigned(workload: WorkloadSeen) -> dict[str, Any]:
     return {**body, "spec": {**body["spec"], "affinity": {**affinity, "allowed_dedicated_node_groups": groups}}}
 
 
-def _environment(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    spec = body["spec"]
-    for variable in spec.get("envs") or spec.get("environmentVariables") or ():
-        value = variable.get("value")
-        if isinstance(value, str):
-            yield variable["name"], value
-
-
 def _archive_digest(body: Mapping[str, Any]) -> str:
-    boot = dict(_environment(body)).get(_BOOT)
+    boot = dict(environment(body)).get(_BOOT)
     source = json.loads(boot)["source"] if boot else None
     return str(source["sha256"]) if source else ""

@@ -10,8 +10,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.platforms.limits import LIMITS, mount_problems, name_problems, variable_problems
 from nemo_runspec.rehearsal import runai_fields
+from nemo_runspec.rehearsal.platform_rules import RUNAI
 from nemo_runspec.rehearsal.rules import Issues, Table
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ FRAMEWORKS: Final = frozenset({"PyTorch", "MPI", "TF", "XGBoost", "JAX"})
 DEFAULT_RETRIES: Final = 6
 """How often a failed pod is started again where `backoffLimit` does not say it."""
 
-_LIMITS: Final = LIMITS["dgxcloud"]
 _BODY: Final = frozenset(
     ("name", "useGivenNameAsPrefix", "projectId", "clusterId", "spec", "masterSpec", "masterSpecSameAsWorker")
 )
@@ -48,7 +47,7 @@ def workload_issues(
     name = issues.text(body, "name", "name", required=True)
     issues.flag(body, "useGivenNameAsPrefix", "useGivenNameAsPrefix")
     if name:
-        issues.extend("name", name_problems(name, _LIMITS))
+        issues.extend("name", RUNAI.name_issues(name))
     project = issues.text(body, "projectId", "projectId", required=True)
     if project and project not in inventory.project_ids():
         issues.add("projectId", f"project '{project}' does not exist")
@@ -76,7 +75,7 @@ def workload_issues(
 
 
 def _check_words(text: str, field: str, issues: Issues) -> None:
-    longest = _LIMITS.argument_bytes
+    longest = RUNAI.word_characters
     if longest is not None and len(text) > longest:
         issues.add(field, f"value must be no longer than {longest} characters, and has {len(text)}")
     try:
@@ -90,7 +89,7 @@ def _check_variables(rows: Iterable[Table], inventory: RunaiInventory, issues: I
         field = f"environmentVariables[{number}]"
         name = issues.text(row, "name", f"{field}.name", required=True)
         if name:
-            issues.extend(f"{field}.name", variable_problems([name], _LIMITS))
+            issues.extend(f"{field}.name", RUNAI.variable_issues(name))
         issues.unknown(row, runai_fields.VARIABLE, field)
         given = [source for source in runai_fields.SOURCES if row.get(source) is not None]
         if len(given) != 1:
@@ -104,10 +103,11 @@ def _check_variables(rows: Iterable[Table], inventory: RunaiInventory, issues: I
 
 
 def _check_value(value: object, field: str, issues: Issues) -> None:
+    longest = RUNAI.value_characters
     if not isinstance(value, str) or "\0" in value:
         issues.add(field, "must be a text")
-    elif len(value) > _LIMITS.value_cap:
-        issues.add(field, f"value must be no longer than {_LIMITS.value_cap} characters, and has {len(value)}")
+    elif longest is not None and len(value) > longest:
+        issues.add(field, f"value must be no longer than {longest} characters, and has {len(value)}")
 
 
 def _check_secret(secret: Table, field: str, inventory: RunaiInventory, issues: Issues) -> None:
@@ -140,7 +140,7 @@ def _check_claims(
         exists = name in inventory.claims or (project, name) in claims
         if must_exist and not (name and exists):
             issues.add(f"{field}.claimName", f"volume claim '{name}' does not exist")
-    issues.extend("storage.pvc", mount_problems(filter(None, places), _LIMITS))
+    issues.extend("storage.pvc", RUNAI.mount_issues(filter(None, places)))
 
 
 def _check_distributed(spec: Table, issues: Issues) -> None:

@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from nemo_runspec.rehearsal.inventory import NODE_LOCAL
+from nemo_runspec.platforms.storage import NODE_LOCAL
 from nemo_runspec.rehearsal.pod import VolumeMount
 
 if TYPE_CHECKING:

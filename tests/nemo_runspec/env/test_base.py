@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.env import LeptonProfile, LocalProfile, Origin, SlurmProfile
+from nemo_runspec.env import LeptonProfile, LocalProfile, Origin, SlurmProfile, load_env_profile
 from nemo_runspec.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -123,3 +123,38 @@ def test_a_glob_stays_below_the_checkout(*, pattern: str, right: bool) -> None:
     else:
         with pytest.raises(ProfileError, match=r"exclude\[0\] must be a glob below the checkout"):
             LEPTON.with_overrides({"exclude": [pattern]}, COMMAND_LINE)
+
+
+def _told(folder: Path, *lines: str) -> list[str]:
+    """Give what is wrong with a local profile of these lines, of which the first is line 3."""
+    file = folder / "env.toml"
+    file.write_text("\n".join(["[p]", 'executor = "local"', *lines]), encoding="utf-8")
+    with pytest.raises(ProfileError) as error:
+        load_env_profile("p", file)
+    return str(error.value).replace(f"{folder}/", "").splitlines()
+
+
+@pytest.mark.parametrize("secrets", ['["LICENSE", "HF_TOKEN"]', '{ LICENSE = "a-secret" }'])
+def test_a_variable_is_a_secret_or_has_a_value(tmp_path: Path, secrets: str) -> None:
+    told = _told(tmp_path, 'env_vars = { LICENSE = "canary", A = "1" }', "", f"secrets = {secrets}")
+    assert told[0] == (
+        "env.toml:3: profile 'p': the variable 'LICENSE' is in env_vars, and in secrets too (env.toml:5)"
+    )
+    assert "canary" not in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("key", "line"), [("env_vars", 'env_vars = { NEMO_RUN_DIR = "/x" }'), ("secrets", 'secrets = ["NEMO_RUN_DIR"]')]
+)
+def test_the_workspace_has_one_place(tmp_path: Path, key: str, line: str) -> None:
+    told = _told(tmp_path, 'workspace = "/w"', line)
+    message = f"env.toml:4: profile 'p': {key} sets NEMO_RUN_DIR, which is the profile's workspace (env.toml:3)"
+    assert told[0] == message
+    assert _told(tmp_path, line)[0].endswith("sets NEMO_RUN_DIR, which is the profile's workspace")
+
+
+def test_an_override_contradicts_too(tmp_path: Path) -> None:
+    file = tmp_path / "env.toml"
+    file.write_text('[p]\nexecutor = "local"\nsecrets = ["LICENSE"]\n', encoding="utf-8")
+    with pytest.raises(ProfileError, match=r"in secrets too \(.*env\.toml:3\)"):
+        load_env_profile("p", file).with_overrides({"env_vars": {"LICENSE": "1"}}, COMMAND_LINE)

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.env import load_env_profile
-from nemo_runspec.env.cloud_rules import outlives_the_pod, refused_variables
 from nemo_runspec.errors import ProfileError
-from nemo_runspec.platforms.limits import LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,31 +121,6 @@ def test_nodes_do_not_share_their_own_disks(tmp_path: Path) -> None:
     assert "nemo_run_dir is on 'node-local', which is another disk on each of the 2 nodes" in found[1]
     assert "workspace is on 'node-local'" in found[2]
     assert problems(tmp_path, LEPTON, mounts=mounts, nodes="1") == problems(tmp_path, LEPTON, nodes="2") == []
-
-
-@pytest.mark.parametrize("executor", ["lepton", "dgxcloud"])
-def test_variables_of_the_pods_are_refused(executor: str) -> None:
-    place = (
-        "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK NNODES MASTER_ADDR MASTER_PORT WORKER_ADDRS"
-    )
-    owned = "PET_NNODES LEPTON_JOB_WORKER_INDEX NEMO_RUNSPEC_JOB_DIR RUNAI_PROJECT"
-    for name in f"{place} {owned}".split():
-        (message,) = refused_variables((name,), LIMITS[executor])
-        assert message.startswith(f"the variable '{name}' ")
-        assert message.endswith("cannot be set")
-    fine = ("NCCL_DEBUG", "RANKS", "MY_RANK", "NEMO_RUN_DIR", "PATH")
-    assert list(refused_variables(fine, LIMITS[executor])) == []
-
-
-def test_a_variable_is_refused_once() -> None:
-    assert len(list(refused_variables(("LEPTON_JOB_NAME",), LIMITS["lepton"]))) == 1
-
-
-def test_a_volume_keeps_what_can_be_written_and_stays() -> None:
-    assert outlives_the_pod({})
-    assert not outlives_the_pod({"readOnly": True})
-    assert not outlives_the_pod({"ephemeral": True})
-    assert not outlives_the_pod({"mount_options": {"read_only": True}})
 
 
 def test_the_lines_are_those_of_the_keys(tmp_path: Path) -> None:

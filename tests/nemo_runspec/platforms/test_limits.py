@@ -12,12 +12,16 @@ from nemo_runspec.platforms.limits import (
     LIMITS,
     Limits,
     argv_problems,
+    environment,
+    environment_sizes,
     exec_size,
     folder,
     lacking_problems,
     mount_problems,
     name_problems,
     on_a_mount,
+    refused_variables,
+    untold_values,
     value_problems,
     variable_problems,
 )
@@ -186,3 +190,51 @@ def test_what_is_no_text_is_a_problem_and_no_traceback(value: Any) -> None:  # n
         problem.replace("the value of the variable 'NAME'", "word 1 of the command")
     ]
     assert exec_size(["a"], [("NAME", value)]) > 0
+
+
+@pytest.mark.parametrize("executor", ["lepton", "dgxcloud"])
+def test_variables_of_the_pods_are_refused(executor: str) -> None:
+    place = (
+        "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK NNODES MASTER_ADDR MASTER_PORT WORKER_ADDRS"
+    )
+    owned = "PET_NNODES LEPTON_JOB_WORKER_INDEX NEMO_RUNSPEC_JOB_DIR RUNAI_PROJECT"
+    for name in f"{place} {owned}".split():
+        (message,) = refused_variables((name,), LIMITS[executor])
+        assert message.startswith(f"the variable '{name}' ")
+        assert message.endswith("cannot be set")
+    fine = ("NCCL_DEBUG", "RANKS", "MY_RANK", "NEMO_RUN_DIR", "PATH")
+    assert list(refused_variables(fine, LIMITS[executor])) == []
+
+
+def test_a_variable_is_refused_once() -> None:
+    assert len(list(refused_variables(("LEPTON_JOB_NAME",), LIMITS["lepton"]))) == 1
+
+
+def test_names_that_are_no_text_are_told_with_the_others() -> None:
+    names: list[Any] = [2, os.fsdecode(b"B\xff"), "RANK", "GOOD"]
+    told = refused_variables(names, LEPTON)
+    assert told[:2] == [
+        "the name of the variable 2 is no text but of the type 'int'",
+        "the name of the variable 'B\\udcff' holds bytes that are no UTF-8",
+    ]
+    assert told[2].startswith("the variable 'RANK' tells a process its place")
+    assert len(told) == 3
+    assert value_problems([(name, "x") for name in names], LEPTON) == []
+
+
+def test_a_value_that_is_no_text_is_told_by_its_name_alone() -> None:
+    told = untold_values([("GOOD", "é→ $(HOME)"), ("FLAG", True), ("B", os.fsdecode(b"canary\xff")), (2, None)])
+    assert told == [
+        "the value of the variable 'FLAG' is no text but of the type 'bool'",
+        "the value of the variable 'B' holds bytes that are no UTF-8",
+        "the value of the variable 2 is no text but of the type 'NoneType'",
+    ]
+
+
+@pytest.mark.parametrize("key", ["envs", "environmentVariables"])
+def test_an_environment_is_measured_in_either_body(key: str) -> None:
+    rows = [{"name": "A", "value": "ä"}, {"name": "S", "value_from": {}}, {"name": "LONG", "value": "xyz"}]
+    body = {"spec": {key: rows}}
+    assert environment(body) == (("A", "ä"), ("LONG", "xyz"))
+    assert environment_sizes(body) == (3, len("A=ä\0".encode()) + len("LONG=xyz\0"))
+    assert environment_sizes({"spec": {}}) == (0, 0)

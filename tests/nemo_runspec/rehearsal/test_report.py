@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.platforms.workload import CLUSTER_ID, NAME, NODE_GROUP_ID, PROJECT_ID, Request
-from nemo_runspec.rehearsal.report import environment_sizes, evidence_of, unassigned
+from nemo_runspec.rehearsal.report import evidence_of, unassigned
 from nemo_runspec.rehearsal.request_log import LoggedRequest
 from nemo_runspec.rehearsal.workloads import Order, Phase, PodSeen, WorkloadSeen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BOOT = json.dumps({"source": {"sha256": "ab" * 32, "pieces": 1}, "job": {"sha256": "cd" * 32}})
+BOOT = json.dumps({"source": {"sha256": "ab" * 32, "chunks": 1}, "job": {"sha256": "cd" * 32}})
 ENVS = [
     {"name": "NEMO_RUNSPEC_BOOT", "value": BOOT},
     {"name": "JOB", "value": f"/mnt/nfs/jobs/{NAME}"},
@@ -129,4 +129,3 @@ def test_a_job_may_carry_no_source() -> None:
     for envs in ([], [{"name": "NEMO_RUNSPEC_BOOT", "value": '{"source": null}'}]):
         evidence = evidence_of([workload("job", {"spec": {"envs": envs}})], [])
         assert evidence.archive_sha256 == ""
-    assert environment_sizes({"spec": {}}) == (0, 0)

@@ -84,7 +84,6 @@ def test_the_names_of_a_platforms_secrets_are_shown(tmp_path: Path) -> None:
     shown = _run("show", "here")
     assert "'HF_TOKEN': 'hf-token'" in shown
     assert "canary-0123" in shown
-    write_env_file(
-        tmp_path, '[here]\nexecutor = "local"\nsecrets = ["LICENSE"]\nenv_vars = { LICENSE = "canary-0123" }\n'
-    )
+    table = 'secrets = ["LICENSE"]\nenv_vars = { LICENSE_KEY = "canary-0123" }\n'
+    write_env_file(tmp_path, f'[here]\nexecutor = "local"\n{table}')
     assert "canary" not in _run("show", "here")
