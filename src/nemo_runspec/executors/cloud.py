@@ -333,7 +333,7 @@ class CloudExecutor:
             fallback_path: nemo-run's; not needed.
         """
         entry = _journal().read(name_in(app_id))
-        for line in log_lines(connect(entry.platform, entry.connection), entry.submitted):
+        for line in log_lines(connect(entry.platform, entry.connection), entry.submitted, entry.title):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 

@@ -179,8 +179,13 @@ class Follower:
             self._last_line = self._clock()
 
 
-def log_lines(platform: Platform, workload: Submitted) -> Iterator[str]:
+def log_lines(platform: Platform, workload: Submitted, title: str = "") -> Iterator[str]:
     """Yield the lines of all pods as they come, each with its pod's short name, until the workload has ended.
+
+    Args:
+        platform: Where it runs.
+        workload: The workload.
+        title: What tells its lines from those of other workloads, where several are shown together.
 
     Raises:
         PlatformError: The platform does not let us ask.
@@ -189,7 +194,7 @@ def log_lines(platform: Platform, workload: Submitted) -> Iterator[str]:
     failures: list[PlatformError] = []
 
     def show(pod: str, line: str) -> None:
-        lines.put(f"[{short_name(pod, workload.name)}] {line}")
+        lines.put(f"[{title}{'/' if title else ''}{short_name(pod, workload.name)}] {line}")
 
     follower = Follower(platform, workload, show=show, say=lambda _: None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ Query = tuple[tuple[str, str], ...]
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 TELL_FROM_S: Final = 60
 """Calls that may take as long as this say that they wait: a person may wait with them."""
+
+NAMELESS_S: Final = 10
+"""How long a host that has no address is asked for: a name is rather mistyped than away."""
 
 _LOG: Final = logging.getLogger(__name__)
 _TRANSIENT: Final = frozenset({408, 425, 429})
@@ -79,11 +83,14 @@ class TransientError(UnreachableError):
         message: What happened.
         status: The HTTP status, or None where there was no answer.
         wait_s: How long the platform asks to wait.
+        remedy: What to do next where it goes on; it then ends the waiting early, after `NAMELESS_S`.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, wait_s: float = 0) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, wait_s: float = 0, remedy: str | None = None
+    ) -> None:
         """Keep how long to wait."""
-        super().__init__(message, status=status)
+        super().__init__(message, status=status, remedy=remedy)
         self.wait_s = wait_s
 
 
@@ -130,6 +137,8 @@ class Repetition:
         """
         refuse_if_abandoned()
         left_s = self._end - self._patience.clock()
+        if failure.remedy is not None and self._deadline_s - left_s >= NAMELESS_S:
+            raise UnreachableError(failure.message, status=failure.status, remedy=failure.remedy) from failure
         if left_s <= 0 or failure.wait_s > left_s:
             message = f"{failure.message}, and nothing better within {self._deadline_s:g} s"
             remedy = "That says nothing about the job. Ask again later."
@@ -295,7 +304,8 @@ class Api:
             requests.exceptions.ContentDecodingError,
         ) as failure:
             message = f"{self.label} at {self.base_url} gave no answer to {asked}: {reason(failure)}"
-            raise TransientError(message) from failure
+            nameless = f"Check the address {self.base_url}, and this machine's network." if _nameless(failure) else None
+            raise TransientError(message, remedy=nameless) from failure
         except requests.RequestException as failure:
             message = f"{asked} cannot be asked of {self.label} at '{self.base_url}': {type(failure).__name__}"
             raise RefusedError(
@@ -318,7 +328,7 @@ class Api:
         status = response.status_code
         if requests.codes.ok <= status < requests.codes.multiple_choices:
             return
-        said = redactor.text(said_in(b"".join(_chunks(response, self._until(self.patience.read_s)))))
+        said = redactor.values(said_in(b"".join(_chunks(response, self._until(self.patience.read_s)))))
         words = f"{status}: {said}" if said else str(status)
         message = f"{self.label} answers {asked} with {words}"
         if status == _UNAUTHORIZED:
@@ -375,3 +385,11 @@ def _chunks(response: requests.Response, check: Callable[[], None] | None) -> It
     if declared.isdecimal() and received < int(declared):
         message = f"the answer ended after {received:,} of {int(declared):,} bytes"
         raise requests.ConnectionError(message)
+
+
+def _nameless(failure: BaseException | None) -> bool:
+    """Tell whether a connection failed because the host's name has no address."""
+    while failure is not None and not isinstance(failure, socket.gaierror):
+        inner = getattr(failure.args[0], "reason", None) if failure.args else None
+        failure = inner or failure.__cause__ or failure.__context__
+    return failure is not None

@@ -254,6 +254,9 @@ def _verdict(job: Job, request: Request, evidence: Evidence) -> str:
 
 
 def _print_evidence(seen: Mapping[str, Any], verdict: str) -> None:
+    if not seen["workloads_created"]:
+        heading("rehearsed", f"nothing: no workload was made in {seen['api_calls']} API calls")
+        return
     heading("rehearsed", "what the twin of the platform has seen")
     archive = f"sha256 {seen['archive_sha256']}, {size(seen['raw_bytes'])}, {size(seen['encoded_bytes'])} as sent"
     rows = {

@@ -115,6 +115,11 @@ def test_all_pods_are_read_and_a_finished_job_ends_the_log() -> None:
     assert lines.index("[worker-0] a") < lines.index("[worker-0] b")
 
 
+def test_workloads_that_are_shown_together_are_told_apart() -> None:
+    platform = StatePlatform(states=[JobState.SUCCEEDED], logs={"sft-abc123-worker-0": ["a"]})
+    assert list(log_lines(platform, JOB, "first")) == ["[first/worker-0] a"]
+
+
 def test_a_job_that_never_started_has_an_empty_log() -> None:
     assert list(log_lines(StatePlatform(states=[JobState.QUEUED, JobState.CANCELLED]), JOB)) == []
 

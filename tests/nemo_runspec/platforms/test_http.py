@@ -8,7 +8,7 @@ import pytest
 
 from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.credentials import FixedToken
-from nemo_runspec.platforms.http import Api, GarbledError, Patience, Repetition, TransientError
+from nemo_runspec.platforms.http import NAMELESS_S, Api, GarbledError, Patience, Repetition, TransientError
 from tests.nemo_runspec.platforms.scripted import FakeTime, Reply, Scripted
 
 if TYPE_CHECKING:
@@ -262,3 +262,24 @@ def test_a_quiet_stream_ends_in_time(server: Scripted, time: FakeTime) -> None:
 def test_a_stream_that_is_not_there(server: Scripted, time: FakeTime) -> None:
     with pytest.raises(GoneError), api(server.url, time.patience()).stream("/log"):
         pass
+
+
+def test_a_host_without_an_address_is_not_waited_for_long(time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    begin = time.now
+    with pytest.raises(UnreachableError) as caught:
+        api("https://mistyped.example/api/v1", time.patience()).call("GET", "/a")
+    assert "Check the address https://mistyped.example/api/v1" in str(caught.value)
+    assert NAMELESS_S <= time.now - begin < 4 * NAMELESS_S
+
+
+def test_the_platforms_own_words_about_secrets_are_kept(server: Scripted, time: FakeTime) -> None:
+    words = f"spec.envs[8].value_from.secret_name_ref: secret 'nope' does not exist; token={TOKEN}"
+    server.script("POST /a", Reply(status=400, body={"message": words}))
+    with pytest.raises(RefusedError) as caught:
+        api(server.url, time.patience()).call("POST", "/a", body=b"{}")
+    assert "secret 'nope' does not exist" in caught.value.message
+    assert TOKEN not in caught.value.message

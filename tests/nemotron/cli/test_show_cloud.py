@@ -107,6 +107,18 @@ def test_a_rehearsal_tells_what_was_seen(tmp_path: Path, capsys: pytest.CaptureF
     assert ("not the dry-run's" in out) is not same
 
 
+def test_a_rehearsal_in_which_nothing_was_made_claims_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = cloud_job(tmp_path, rehearse=True)
+    request, plan = build_request(as_sent(job))
+    evidence = Evidence(workloads_created=0, api_calls=2)
+    show_cloud.rehearsed(job, request, plan, evidence, submit_seconds=0.0, failure=JobFailedError("no", exit_code=130))
+    out = capsys.readouterr().out
+    assert "nothing: no workload was made in 2 API calls" in out
+    assert "dry-run" not in out
+
+
 def test_a_rehearsal_ends_with_one_object_also_when_the_job_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
