@@ -22,7 +22,7 @@ POLL_S: Final = 0.01
 CANNOT_START: Final = 128
 """Exit code of a container that the runtime could not start."""
 
-_WITH_PODS: Final = frozenset({Phase.RUNNING, Phase.RESTARTING, Phase.STOPPING, Phase.DELETING})
+_WITH_PODS: Final = frozenset({Phase.RUNNING, Phase.RETRYING, Phase.RESTARTING, Phase.STOPPING, Phase.DELETING})
 
 
 class NameTakenError(Exception):
@@ -117,7 +117,7 @@ class Cluster:
         """Take away what a workload's pods run on: they end, and it waits for its turn again."""
         with self._changed:
             for work in self._works:
-                if work.key == key and work.phase in {Phase.RUNNING, Phase.RESTARTING}:
+                if work.key == key and work.phase.is_active:
                     work.is_preempted = True
                     self._enter(work, Phase.RESTARTING)
             self._changed.notify_all()
@@ -204,7 +204,7 @@ class Cluster:
             self._poll(work)
         if work.phase is Phase.WAITING:
             self._advance_waiting(work, now)
-        elif work.phase in {Phase.RUNNING, Phase.RESTARTING}:
+        elif work.phase.is_active:
             (self._advance_preempted if work.is_preempted else self._advance_running)(work, now)
         elif work.phase in {Phase.STOPPING, Phase.DELETING}:
             self._advance_stopping(work, now)
@@ -279,14 +279,15 @@ class Cluster:
 
     def _advance_running(self, work: WorkRecord, now: float) -> None:
         for pod in work.pods:
-            if pod.restart_s is not None and now >= pod.restart_s and not work.is_failing:
+            is_due = pod.restart_s is not None and now >= pod.restart_s
+            if is_due and work.phase is Phase.RESTARTING and not work.is_failing:
                 self._restart(pod)
         failed = [pod for pod in work.pods if pod.has_ended and pod.exit_code != 0]
         for pod in failed:
             if work.restarts < work.order.restarts and not work.is_failing:
                 with self._changed:
                     work.restarts += 1
-                    pod.restart_s = now + self._timing.dwell_s
+                    pod.restart_s = now + 2 * self._timing.dwell_s
             else:
                 work.is_failing = True
         if work.is_failing:
@@ -295,13 +296,21 @@ class Cluster:
             if all(pod.exit_code is not None for pod in work.pods):
                 self._finish(work, Phase.FAILED)
             return
-        waiting = any(pod.restart_s is not None for pod in work.pods)
-        if waiting is not (work.phase is Phase.RESTARTING):
+        phase = self._phase_with_pods(work, now)
+        if phase is not work.phase:
             with self._changed:
                 if work.wanted is Phase.RUNNING:
-                    self._enter(work, Phase.RESTARTING if waiting else Phase.RUNNING)
+                    self._enter(work, phase)
         if all(pod.has_ended for pod in work.pods) and now >= self._earliest_end(work):
             self._finish(work, Phase.COMPLETED)
+
+    def _phase_with_pods(self, work: WorkRecord, now: float) -> Phase:
+        """Tell the phase of a workload that goes on: a restart is announced first, then made."""
+        if all(pod.restart_s is None for pod in work.pods):
+            return Phase.RUNNING
+        if work.phase is Phase.RUNNING:
+            return Phase.RETRYING
+        return Phase.RESTARTING if now >= self._earliest_end(work) else work.phase
 
     def _restart(self, pod: PodRecord) -> None:
         with self._changed:

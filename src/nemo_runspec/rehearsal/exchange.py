@@ -88,7 +88,7 @@ class Call:
             Refusal: It is none, or out of range.
         """
         text = self.parameter(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least or (most is not None and int(text) > most):
+        if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) < least or (most is not None and int(text) > most):
             raise Refusal(HTTPStatus.BAD_REQUEST, f"parameter '{name}' is '{text}', which is not allowed")
         return int(text)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_runspec.rehearsal.cluster import NameTakenError
 from nemo_runspec.rehearsal.exchange import Call, Refusal, Reply, Route
 from nemo_runspec.rehearsal.lepton_rules import job_issues, job_pods
-from nemo_runspec.rehearsal.logs import stream_log
+from nemo_runspec.rehearsal.logs import stream_log, timed_lines
 from nemo_runspec.rehearsal.workloads import Order, Phase, random_letters
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WORDS: Final = {
     Phase.RUNNING: "Running",
+    Phase.RETRYING: "PendingRetry",
     Phase.RESTARTING: "Restarting",
     Phase.STOPPING: "Stopping",
     Phase.STOPPED: "Stopped",
@@ -33,6 +34,9 @@ _WORDS: Final = {
     Phase.DELETED: "Deleted",
     Phase.ARCHIVED: "Archived",
 }
+_FOREVER: Final = 10**18 * 9
+_ENDINGS: Final = {Phase.RETRYING: "Failed", Phase.RESTARTING: "Stopped", Phase.STOPPED: "Stopped"}
+"""Phase after a run -> the state that the run ended in."""
 _CODES: Final = {
     400: "InvalidParameter",
     401: "Unauthorized",
@@ -43,8 +47,11 @@ _CODES: Final = {
     413: "RequestTooLarge",
     429: "TooManyRequests",
 }
+_WARNINGS: Final = frozenset({Phase.FAILED, Phase.RETRYING, Phase.RESTARTING})
 _MODES: Final = ("alive_only", "archive_only", "alive_and_archive")
 _PAGE: Final = 500
+_LINES: Final = 5000
+"""How many lines of a log are given at once, where nothing is said: what leptonai asks for."""
 
 
 class LeptonApi:
@@ -77,12 +84,13 @@ class LeptonApi:
             ("GET", "/jobs/{id}/events", self._events),
             ("GET", "/jobs/{id}/replicas", self._replicas),
             ("GET", "/jobs/{id}/replicas/{replica}/log", self._log),
+            ("GET", "/logs", self._logs),
         )
         self._routes = tuple(Route(method, f"{self.base}{path}", handle) for method, path, handle in table)
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """Everything that is documented, without Ray."""
+        """Everything about jobs that the clients' sources have; `/rayclusters` is later work, and answered with 404."""
         return self._routes
 
     def authorise(self, call: Call) -> None:
@@ -180,7 +188,7 @@ class LeptonApi:
         seen = self._known(call, parts)
         rows = [
             {
-                "type": "Warning" if phase in {Phase.FAILED, Phase.RESTARTING} else "Normal",
+                "type": "Warning" if phase in _WARNINGS else "Normal",
                 "reason": _WORDS.get(phase, "Queueing"),
                 "regarding": {"kind": "LeptonJob", "name": seen.name},
                 "count": 1,
@@ -211,6 +219,27 @@ class LeptonApi:
         if pod is None or seen.phase.is_gone:
             raise Refusal(HTTPStatus.NOT_FOUND, f"replica '{name}' does not exist")
         return Reply(HTTPStatus.OK, stream=stream_log(self._cluster, seen, pod))
+
+    def _logs(self, call: Call, parts: Mapping[str, str]) -> Reply:
+        """Give lines of all replicas, the latest ones first unless `direction` says otherwise."""
+        seen = self._known(call, {**parts, "id": call.parameter("job")})
+        replica, direction = call.parameter("replica"), call.parameter("direction", "backward")
+        if direction not in {"backward", "forward"}:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"direction '{direction}' is neither backward nor forward")
+        first, last = call.number("start", 0), call.number("end", _FOREVER)
+        found = [
+            (when, pod.name, line)
+            for pod in seen.pods
+            if pod.is_started and replica in {"", pod.name}
+            for when, line in timed_lines(seen, pod)
+            if first <= when <= last and call.parameter("q") in line
+        ]
+        found.sort(key=lambda entry: entry[0], reverse=direction == "backward")
+        values: dict[str, list[list[str]]] = {}
+        for when, name, line in found[: call.number("limit", _LINES, least=1)]:
+            values.setdefault(name, []).append([str(when), line])
+        rows = [{"stream": {"job": seen.id, "replica": name}, "values": lines} for name, lines in values.items()]
+        return Reply(HTTPStatus.OK, {"status": "success", "data": {"resultType": "streams", "result": rows}})
 
     def _is_in(self, seen: WorkloadSeen, mode: str) -> bool:
         """Tell whether a query in a mode finds a job: the archive has those that are gone, where it keeps them."""
@@ -248,6 +277,9 @@ def _mode(call: Call) -> str:
 def _state(seen: WorkloadSeen) -> str:
     if seen.phase is Phase.WAITING and time.time() < seen.order.not_before_s:
         return "Awaiting"
+    again = [pod for pod in seen.pods if pod.restarts and pod.exit_code is None]
+    if seen.phase is Phase.RUNNING and again and not any(pod.is_ready for pod in seen.pods):
+        return "Starting"
     return _WORDS.get(seen.phase, seen.word)
 
 
@@ -265,5 +297,21 @@ def _status(seen: WorkloadSeen) -> dict[str, Any]:
         "succeeded": sum(pod.exit_code == 0 for pod in seen.pods),
         "creation_time": int(seen.created_s * 1000),
         "completion_time": None if seen.finished_s is None else int(seen.finished_s * 1000),
-        "job_history": [],
+        "job_history": _earlier_runs(seen),
     }
+
+
+def _earlier_runs(seen: WorkloadSeen) -> list[dict[str, Any]]:
+    """Give the runs that ended before the latest one began: a pod failed, or someone stopped or took them all."""
+    runs: list[dict[str, Any]] = []
+    began: float | None = None
+    for when, phase in seen.history[:-1] if seen.phase is Phase.STOPPED else seen.history:
+        if phase is Phase.RUNNING:
+            began = when
+        elif began is not None and phase in _ENDINGS:
+            times = {"creation_time": int(began * 1000), "completion_time": int(when * 1000)}
+            state = _ENDINGS[phase]
+            counts = {"ready": 0, "active": 0, "failed": int(state == "Failed"), "succeeded": 0}
+            runs.append({"job_name": seen.name, "state": state, **counts, **times})
+            began = None
+    return runs

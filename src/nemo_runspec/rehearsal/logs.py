@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from nemo_runspec.rehearsal.workloads import Phase
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,6 +35,21 @@ def stream_log(cluster: Cluster, workload: WorkloadSeen, pod: PodSeen, *, follow
                 return
             yield b""
             cluster.wait_for_change(_POLL_S)
+
+
+def timed_lines(workload: WorkloadSeen, pod: PodSeen) -> Iterator[tuple[int, str]]:
+    """Yield what a pod has written so far by line, each with the Unix time in nanoseconds that stands for its own.
+
+    When a line was written is not kept: the first has the time at which the workload began to run, and each other one a
+    nanosecond more than the one before it.
+
+    Args:
+        workload: The pod's workload.
+        pod: One of its pods, which has been started.
+    """
+    began = max((when for when, phase in workload.history if phase is Phase.RUNNING), default=workload.created_s)
+    text = pod.log.read_bytes().decode(errors="replace")
+    yield from enumerate(text.splitlines(), int(began * 1e9))
 
 
 def _has_ended(cluster: Cluster, workload: WorkloadSeen, pod: PodSeen) -> bool:

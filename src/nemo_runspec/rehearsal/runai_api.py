@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BASE: Final = "/api/v1"
 _WORDS: Final = {
+    Phase.RETRYING: "Degraded",
     Phase.RESTARTING: "Degraded",
     Phase.STOPPING: "Stopping",
     Phase.STOPPED: "Stopped",

@@ -30,8 +30,10 @@ class Phase(enum.Enum):
     WAITING = "waiting"
     """It has no pods yet."""
     RUNNING = "running"
+    RETRYING = "retrying"
+    """A pod has failed, and its next run is decided on."""
     RESTARTING = "restarting"
-    """A pod has failed and will be started again."""
+    """It is about to be started again, or all pods are, on what else becomes free."""
     STOPPING = "stopping"
     STOPPED = "stopped"
     COMPLETED = "completed"
@@ -51,13 +53,18 @@ class Phase(enum.Enum):
         """Whether it ended by itself."""
         return self in {Phase.COMPLETED, Phase.FAILED}
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it has pods that run or are to run again."""
+        return self in {Phase.RUNNING, Phase.RETRYING, Phase.RESTARTING}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """How long things take on a twin, in seconds; each state is held for a moment, so that it can be seen.
 
     Args:
-        dwell_s: Least time in each state before pods run, of a restart's delay, and of running itself.
+        dwell_s: Least time in each state before pods run, in each of the two before a restart, and of running.
         ready_s: Time from one pod's readiness to the next one's.
         unknown_s: How long the state of a new workload is not told.
         grace_s: Time from SIGTERM to SIGKILL.

@@ -109,7 +109,43 @@ def test_a_failed_pod_is_started_again_as_often_as_the_job_says(
     assert run(client, lepton_job("again", "sh", "-c", script, max_failure_retry=2)) == "Failed"
     assert (tmp_path / "runs").read_text(encoding="utf-8") == "run\n" * 3
     assert pods[0].workloads[0].pods[0].restarts == 2
-    assert "Restarting" in [event["reason"] for event in client.get("/jobs/again/events")]
+    reasons = [event["reason"] for event in client.get("/jobs/again/events")]
+    assert reasons == ["Queueing", *("Running", "PendingRetry", "Restarting") * 2, "Running", "Failed"]
+    history = client.get("/jobs/again")["status"]["job_history"]
+    assert [(run["state"], run["failed"], run["active"]) for run in history] == [("Failed", 1, 0)] * 2
+    assert history[0]["creation_time"] <= history[0]["completion_time"] <= history[1]["creation_time"]
+
+
+def test_a_retry_is_pending_before_it_starts(tmp_path: Path) -> None:
+    script = f"test -e {tmp_path}/ran && exec sleep 100; touch {tmp_path}/ran; exit 3"
+    timing = Timing(dwell_s=0.2, ready_s=1000.0)
+    twin, _ = new_twin(tmp_path / "twin", timing=timing)
+    seen: list[str] = []
+    with twin:
+        client = lepton_client(twin)
+        client.call("POST", "/jobs", lepton_job("once", "sh", "-c", script, max_failure_retry=1))
+
+        def starts() -> bool:
+            now = state(client, "once")
+            seen.extend([now] if seen[-1:] != [now] else [])
+            return "Restarting" in seen and now == "Starting"
+
+        until(starts)
+        status = client.get("/jobs/once")["status"]
+        assert (status["ready"], status["active"], len(status["job_history"])) == (0, 1, 1)
+    assert seen[-3:] == ["PendingRetry", "Restarting", "Starting"]
+
+
+def test_the_history_has_the_runs_before_the_latest(pods: tuple[Twin, PlainRunner], client: Client) -> None:
+    client.call("POST", "/jobs", lepton_job("long", *SLEEP))
+    until(lambda: state(client, "long") == "Running")
+    client.call("PATCH", "/jobs/long", {"spec": {"stopped": True}})
+    until(lambda: state(client, "long") == "Stopped")
+    assert client.get("/jobs/long")["status"]["job_history"] == []
+    client.call("PATCH", "/jobs/long", {"spec": {"stopped": False}})
+    until(lambda: len(pods[1].pods) == 2 and state(client, "long") == "Running")
+    (run_before,) = client.get("/jobs/long")["status"]["job_history"]
+    assert (run_before["job_name"], run_before["state"]) == ("long", "Stopped")
 
 
 def test_what_the_kernel_refuses_is_accepted_and_fails_in_the_pod(client: Client) -> None:
@@ -246,6 +282,29 @@ def test_a_log_is_given_while_the_pod_writes_it(client: Client, tmp_path: Path) 
         assert list(lines) == [b"last"]
 
 
+def test_lines_of_all_pods_can_be_asked_for(pods: tuple[Twin, PlainRunner], client: Client) -> None:
+    script = 'for word in one two three; do echo "$LEPTON_JOB_WORKER_INDEX $word"; done'
+    run(client, lepton_job("lines", "sh", "-c", script, nodes=2))
+    name = pods[0].workloads[0].pods[1].name
+
+    def lines(query: str) -> list[str]:
+        streams = client.get(f"/logs?job=lines{query}")["data"]["result"]
+        return [line for stream in streams for _, line in stream["values"]]
+
+    whole = ["0 one", "0 two", "0 three", "1 one", "1 two", "1 three"]
+    assert sorted(lines("")) == sorted(lines("&start=0&end=2000000000000000000&timestamps=True")) == sorted(whole)
+    assert lines(f"&replica={name}&direction=forward") == whole[3:]
+    assert lines(f"&replica={name}&limit=2") == ["1 three", "1 two"]
+    assert lines("&q=two&direction=forward") == ["0 two", "1 two"]
+    assert lines("&end=1") == lines("&replica=other") == []
+    (stream,) = client.get(f"/logs?job=lines&replica={name}&direction=forward")["data"]["result"]
+    assert stream["stream"] == {"job": "lines", "replica": name}
+    times = [int(when) for when, _ in stream["values"]]
+    assert times == sorted(set(times))
+    again = f"/logs?job=lines&replica={name}&direction=forward&start={times[1]}&end={times[1]}"
+    assert client.get(again)["data"]["result"][0]["values"] == [[str(times[1]), "1 two"]]
+
+
 def test_what_the_platform_refuses_is_told_at_once(client: Client) -> None:
     reply = client.call("POST", "/jobs", lepton_job("By-Lepton", "true", resource_shape="none"))
     assert reply.status_code == 400
@@ -263,6 +322,10 @@ def test_unknown_things_methods_and_credentials_are_refused(pods: tuple[Twin, Pl
         ("GET", "/jobs/none/replicas/x/log", 404),
         ("GET", "/dedicated-node-groups/none/nodes", 404),
         ("GET", "/rayclusters/x", 404),
+        ("POST", "/rayclusters", 404),
+        ("GET", "/logs", 404),
+        ("GET", "/logs?job=none", 404),
+        ("POST", "/logs", 405),
         ("PUT", "/jobs/none", 405),
         ("POST", "/jobs/none/events", 405),
         ("GET", "/jobs?job_query_mode=some", 400),
@@ -295,6 +358,8 @@ while (status := client.job.get(job).status).state.value not in {"Completed", "F
 text = "".join(client.job.get_log(job, replica))
 listed = [one.metadata.id_ for one in client.job.list_all()]
 events = client.job.get_events(job)
+rows = client.log.get_log(name_or_job=job, replica=replica, start="1", end=str(9 * 10**18))["data"]["result"]
+text += rows[0]["values"][0][1]
 client.job.update(job, spec={"spec": {"stopped": True}})
 client.job.delete(job)
 print(json.dumps([group.metadata.name, len(nodes), status.state.value, text, listed, events[0].reason]))
@@ -318,4 +383,4 @@ def test_the_platforms_own_sdk_works_with_it(pods: tuple[Twin, PlainRunner], tmp
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told == ["my-group", 3, "Completed", "hello\n", ["by-the-sdk"], "Queueing"]
+    assert told == ["my-group", 3, "Completed", "hello\nhello", ["by-the-sdk"], "Queueing"]
