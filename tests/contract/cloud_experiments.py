@@ -78,12 +78,32 @@ def tasks(executor: nemo_run.Executor) -> dict[str, tuple[Any, nemo_run.Executor
             run.Script(path="cloud_torch.py", entrypoint="python", args=["$HOME x"]),
             place(nodes=2, packager=shipped, launcher="torchrun"),
         ),
-        "git": (
-            run.Script(path="sub folder/in git.sh", args=["from git"]),
-            place(packager=run.GitArchivePackager(include_submodules=False)),
-        ),
+        **{name: (task, place(packager=packager)) for name, (task, packager) in packaged().items()},
         "source": (run.Script(inline=installed), place(nodes=2)),
         "fails": (run.Script(inline=f"echo last words; exit {FAILED}"), place()),
+    }
+
+
+def packaged() -> dict[str, tuple[Any, Any]]:
+    """Give tasks that need what nemo-run's packagers bring, each with its packager."""
+    import nemo_run as run  # noqa: PLC0415 - as above
+
+    loose = Path.cwd() / "loose"
+    committed = run.GitArchivePackager(include_submodules=False)
+    whole = run.PatternPackager(include_pattern=str(loose / "deep"), relative_path=str(loose))
+    one = run.PatternPackager(include_pattern=str(loose / "deep" / "data.txt"), relative_path=str(loose / "deep"))
+    both = "cat loose/data.txt && bash 'committed/sub folder/in git.sh' 'from hybrid'"
+    return {
+        "git": (run.Script(path="sub folder/in git.sh", args=["from git"]), committed),
+        "subpath": (
+            run.Script(path="tool.sh", args=["from subpath"]),
+            run.GitArchivePackager(include_submodules=False, subpath="tools"),
+        ),
+        "pattern": (run.Script(inline="cat deep/data.txt"), whole),
+        "hybrid": (
+            run.Script(inline=both),
+            run.HybridPackager(sub_packagers={"loose": one, "committed": committed}),
+        ),
     }
 
 

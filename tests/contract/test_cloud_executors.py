@@ -49,12 +49,16 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("cloud")
     (folder / "env.toml").write_text(ENV, encoding="utf-8")
     script = folder / "repository" / "sub folder" / "in git.sh"
-    script.parent.mkdir(parents=True)
-    script.write_text('echo "REPORT {\\"argv\\": [\\"$1\\"]}"\n', encoding="utf-8")
+    for path in (script, folder / "repository" / "tools" / "tool.sh"):
+        path.parent.mkdir(parents=True)
+        path.write_text('echo "REPORT {\\"argv\\": [\\"$1\\"]}"\n', encoding="utf-8")
+    loose = folder / "repository" / "loose" / "deep" / "data.txt"
+    loose.parent.mkdir(parents=True)
     name, *options = request.param.split()
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.com", "-C", str(folder / "repository")]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
         subprocess.run([*git, *command], check=True)
+    loose.write_text("not in git\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, DRIVER, name, folder, *options],
         capture_output=True,
@@ -85,7 +89,8 @@ def reports(outcome: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def test_each_task_is_one_create_call_and_ends_as_it_should(outcome: dict[str, Any]) -> None:
-    expected = dict.fromkeys(("inline", "words_", "partial", "torchrun", "git", "source"), "SUCCEEDED")
+    packaged = ("git", "subpath", "pattern", "hybrid", "source")
+    expected = dict.fromkeys(("inline", "words_", "partial", "torchrun", *packaged), "SUCCEEDED")
     assert outcome["states"] == {**expected, "fails": "FAILED"}
     assert outcome["creates"] == len(outcome["states"])
     (pod,) = workload(outcome, "fails")["pods"]
@@ -118,6 +123,11 @@ def test_torchrun_connects_the_pods(outcome: dict[str, Any]) -> None:
 
 def test_code_comes_from_every_packager(outcome: dict[str, Any]) -> None:
     assert reports(outcome, "git") == [{"argv": ["from git"]}]
+    assert reports(outcome, "subpath") == [{"argv": ["from subpath"]}]
+    assert reports(outcome, "hybrid") == [{"argv": ["from hybrid"]}]
+    for name in ("pattern", "hybrid"):
+        (pod,) = workload(outcome, name)["pods"]
+        assert "not in git" in pod["log"].splitlines()
     logs = [pod["log"] for pod in workload(outcome, "source")["pods"]]
     assert sum("SOURCE /nemo_run/code/src/nemo_runspec/__init__.py" in log for log in logs) == 2
 

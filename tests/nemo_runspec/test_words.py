@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from nemo_runspec.words import Expanded, join, placeholders_in, split_failure
+from nemo_runspec.words import Expanded, join, placeholders_in, split_failure, startup_lines
 
 WORDS = ["plain", "two words", "a'b\"c", "$HOME", "$(id)", "`id`", "back\\slash", "line\nbreak", "ümlaut ☃", "", "*"]
 
@@ -42,3 +42,11 @@ def test_placeholders_are_told_from_the_shells_variables() -> None:
 def test_a_line_that_is_no_words_says_why() -> None:
     assert split_failure("python 'a b'") is None
     assert split_failure("python 'a b") == "No closing quotation"
+
+
+def test_a_startup_command_that_fails_is_named_and_ends_the_script() -> None:
+    script = "\n".join(["set -e", *startup_lines(["true", "test a = b"]), "echo started"])
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "startup command failed: test a = b\n"
+    assert startup_lines(()) == []

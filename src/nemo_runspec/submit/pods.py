@@ -24,6 +24,7 @@ from nemo_runspec.words import join
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nemo_runspec.data_mover import Selection
     from nemo_runspec.env import CloudProfile
     from nemo_runspec.job import Job
 
@@ -140,9 +141,14 @@ def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
     )
 
 
+def chosen_sources(job: Job) -> Selection:
+    """Give the files that travel with a job, and the links that stay at home."""
+    return select(job.spec.script_path, job.profile.repo_root, job.profile.exclude)
+
+
 def changed_sources(job: Job) -> Changes:
     """Tell what travels with a job and differs from the last commit of the repository that it is in."""
-    return modified_files(select(job.spec.script_path, job.profile.repo_root, job.profile.exclude))
+    return modified_files(chosen_sources(job))
 
 
 def check_sources(job: Job) -> tuple[str, ...]:

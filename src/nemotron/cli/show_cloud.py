@@ -22,7 +22,7 @@ from nemo_runspec.rehearsal.report import environment_sizes
 from nemo_runspec.submit.pods import cloud_job, title_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nemo_runspec.data_mover import Changes, Plan
@@ -146,6 +146,11 @@ def show_request(job: Job) -> None:
         typer.echo(f"{INDENT}{line}")
 
 
+def sizes(files: Iterable[tuple[str, int]]) -> list[str]:
+    """Give a line for each file, from its name and size."""
+    return [f"{count:>10,}  {path}" for path, count in sorted(files)]
+
+
 def source(plan: Plan, changes: Changes, label: str, *, fits: bool) -> None:
     """Print what `nemotron source ls` tells of a selection.
 
@@ -155,8 +160,8 @@ def source(plan: Plan, changes: Changes, label: str, *, fits: bool) -> None:
         label: For whom.
         fits: Whether the platform takes it.
     """
-    for path, count in sorted(plan.files):
-        typer.echo(f"{count:>10,}  {path}")
+    for line in sizes(plan.files):
+        typer.echo(line)
     heading("what travels", label)
     typer.echo(f"{INDENT}{len(plan.files)} files, {size(plan.raw_bytes)}")
     typer.echo(

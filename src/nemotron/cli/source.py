@@ -17,7 +17,7 @@ from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
 from nemotron.cli import show_cloud
 
 if TYPE_CHECKING:
-    from nemo_runspec.data_mover import Plan
+    from nemo_runspec.data_mover import Plan, Selection
 
 app = typer.Typer(
     help="Show what travels with a job.", no_args_is_help=True, add_completion=False, context_settings=HELP_SETTINGS
@@ -60,14 +60,19 @@ def list_command(
     executor = profile.executor if profile else DEFAULT_EXECUTOR
     repo_root = profile.repo_root if profile else None
     exclude = profile.exclude if profile else ()
-    plan = plan_for(
-        executor_type=executor,
-        script_path=script,
-        repo_root=repo_root,
-        exclude=exclude,
-        pod_nemotron_home=profile.job_root if profile else POD_HOME,
-    )
-    changes = modified_files(select(script, repo_root, exclude))
+    chosen = select(script, repo_root, exclude)
+    try:
+        plan = plan_for(
+            executor_type=executor,
+            script_path=script,
+            repo_root=repo_root,
+            exclude=exclude,
+            pod_nemotron_home=profile.job_root if profile else POD_HOME,
+        )
+    except PayloadError:  # out of all proportion, so that it is not even packed
+        _show_unpacked(chosen, executor, as_json=json)
+        raise
+    changes = modified_files(chosen)
     excess = _excess(plan)
     if json:
         document = {
@@ -88,6 +93,14 @@ def list_command(
         show_cloud.source(plan, changes, label, fits=excess is None)
     if excess is not None:
         raise excess
+
+
+def _show_unpacked(chosen: Selection, executor: str, *, as_json: bool) -> None:
+    sizes = {file.name: file.path.stat().st_size for file in chosen.files if file.path.is_file()}
+    if as_json:
+        typer.echo(json_text.dumps({"executor": executor, "files": sizes, "fits": False}))
+    else:
+        typer.echo("\n".join(show_cloud.sizes(sizes.items())))
 
 
 def _excess(plan: Plan) -> PayloadError | None:

@@ -106,7 +106,7 @@ def test_links_that_stay_here_are_named(tmp_path: Path) -> None:
     assert json.loads(_ls(str(script), "--json"))["left_out"] == ["script/data.yaml"]
 
 
-@pytest.mark.parametrize("size", [1_250_000, 1_700_000])
+@pytest.mark.parametrize("size", [1_250_000, 1_700_000, 17_000_000])
 def test_what_is_too_large_is_listed_and_refused(tmp_path: Path, size: int) -> None:
     script = _script(tmp_path)
     assert "fits into one job on Lepton" in _ls(str(script))
