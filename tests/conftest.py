@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 # With this set a skipped test counts as failed: a machine that lacks what a test needs must not look healthy.
 NOTHING_SKIPS = "NEMOTRON_CI"
@@ -61,6 +62,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove nemo-run's home again."""
     shutil.rmtree(config.stash[_nemorun_home], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Undo what a test has done to the root logger: nemo-run's experiments take it over for the whole process."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    for handler in set(logging.root.handlers) - set(handlers):
+        logging.root.removeHandler(handler)
+    for handler in set(handlers) - set(logging.root.handlers):
+        logging.root.addHandler(handler)
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
