@@ -87,7 +87,7 @@ class Profile(Table):
     exclude: tuple[str, ...] = key(
         ListOf(_GLOB, "globs"),
         "Files that do not travel with the job: globs below the checkout, on top of what never travels.",
-        example='["src/nemotron/recipes/*/*/notes/*"]',
+        example='["src/nemo_runspec/rehearsal/*"]',
     )
     repo_root: str | None = key(
         TEXT, "Checkout whose `src/` travels with the job; without it, the installed package's.", example='"~/nemotron"'
