@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemo_runspec.artifacts import parse_reference
-from nemo_runspec.errors import EXIT_USAGE, JobFailedError, UsageError
+from nemo_runspec.errors import EXIT_USAGE, JobFailedError, PayloadError, UsageError
 from nemo_runspec.executors import require_supported
+from nemo_runspec.executors.request import build_request
 from nemo_runspec.stage.inputs import references
+from nemo_runspec.submit.pods import cloud_job
 from nemotron.needs import packages_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nemo_runspec.data_mover import Plan
     from nemo_runspec.job import Job
-    from nemo_runspec.pipeline import Plan
+    from nemo_runspec.pipeline import Plan as Pipeline
+    from nemo_runspec.platforms.workload import Request
+    from nemo_runspec.rehearsal.report import Evidence
 
 
 def check_place(job: Job) -> None:
@@ -56,7 +61,18 @@ def _name_of(reference: str) -> str:
     return parse_reference(reference).name
 
 
-def check_ready(plan: Plan) -> None:
+def difference(job: Job, expected: tuple[Request, Plan], evidence: Evidence) -> PayloadError:
+    """Give the error of a body that is not the dry-run's, with the files that have changed meanwhile."""
+    request, plan = expected
+    _, now = build_request(cloud_job(job, pinned=True))
+    changed = sorted({path for path, _ in set(plan.files) ^ set(now.files)})
+    message = f"the twin received a body with sha256 {evidence.body_sha256}, and the dry-run has {request.digest}"
+    if changed:
+        return PayloadError(f"{message}: {', '.join(changed)} changed meanwhile", remedy="Rehearse again.")
+    return PayloadError(message, remedy="Rehearse again; when no file that travels changes meanwhile, it is a defect.")
+
+
+def check_ready(plan: Pipeline) -> None:
     """Refuse a plan that a later stage would stop at: a mistake in the last one must not be found after hours.
 
     Raises:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from nemo_runspec.errors import NemotronError, PayloadError, ProfileError
+from nemo_runspec.errors import NemotronError, ProfileError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.paths import absolute
 from nemo_runspec.submit.cloud import execute_cloud
 from nemo_runspec.submit.pods import cloud_job
 from nemotron.cli import show_cloud
+from nemotron.cli.checks import difference
 
 if TYPE_CHECKING:
-    from nemo_runspec.data_mover import Plan
     from nemo_runspec.env import DGXCloudProfile
     from nemo_runspec.job import Job
-    from nemo_runspec.platforms.workload import Request
-    from nemo_runspec.rehearsal.report import Evidence
 
 REHEARSALS = "output/rehearsal"
 """Folder for what rehearsals leave: volumes, logs and the last one's requests."""
@@ -45,18 +43,7 @@ def rehearse_job(job: Job) -> None:
             failure = error
         evidence = rehearsal.evidence()
     if failure is None and evidence.body_sha256 != expected[0].digest:
-        failure = _difference(job, expected, evidence)
+        failure = difference(job, expected, evidence)
     show_cloud.rehearsed(job, *expected, evidence, submit_seconds=sum(seconds), failure=failure)
     if failure is not None:
         raise failure
-
-
-def _difference(job: Job, expected: tuple[Request, Plan], evidence: Evidence) -> PayloadError:
-    """Give the error of a body that is not the dry-run's, with the files that have changed meanwhile."""
-    request, plan = expected
-    _, now = build_request(cloud_job(job, pinned=True))
-    changed = sorted({path for path, _ in set(plan.files) ^ set(now.files)})
-    message = f"the twin received a body with sha256 {evidence.body_sha256}, and the dry-run has {request.digest}"
-    if changed:
-        return PayloadError(f"{message}: {', '.join(changed)} changed meanwhile", remedy="Rehearse again.")
-    return PayloadError(message, remedy="Rehearse again; when no file that travels changes meanwhile, it is a defect.")
