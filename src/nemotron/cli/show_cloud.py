@@ -14,11 +14,10 @@ import yaml
 from nemo_runspec.data_mover import is_transport_variable
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job_folder import WORKLOAD_FILE
-from nemo_runspec.platforms.limits import LIMITS
+from nemo_runspec.platforms.limits import LIMITS, environment_sizes
 from nemo_runspec.platforms.names import workload_name
 from nemo_runspec.platforms.workload import NAME
 from nemo_runspec.redaction import REDACTED
-from nemo_runspec.rehearsal.report import environment_sizes
 from nemo_runspec.submit.pods import cloud_job, title_of
 
 if TYPE_CHECKING:
