@@ -51,7 +51,8 @@ In the working directory and then upwards, up to the folder that holds `pyprojec
 * An unknown key, a value of the wrong type and a missing required key are errors that name the line. So is what a cloud
   would refuse or lose: a reserved mount path, two volumes on one folder, a field of `custom_spec` that other keys make,
   a job folder or workspace on no volume that can be written and stays (`ephemeral` ones do not, and `node-local` is not
-  shared by several nodes), a `repo_root` that is not there. All problems of a profile are shown at once.
+  shared by several nodes), a `repo_root` that is not there. So is a variable in both `env_vars` and `secrets`, and
+  `NEMO_RUN_DIR` in either: `workspace` sets it. All problems of a profile are shown at once.
 * Jobs in pods cannot set what each pod finds out for itself: `RANK`, `LOCAL_RANK`, `GROUP_RANK`, `NODE_RANK`, `NNODES`,
   `WORLD_SIZE`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`, `WORKER_ADDRS`, and all that begins with `PET_`,
   `LEPTON_JOB_`, `RUNAI_` or `NEMO_RUNSPEC_`.
