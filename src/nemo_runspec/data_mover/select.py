@@ -43,6 +43,9 @@ RESULT_FOLDERS: Final = frozenset({"output", "outputs", "wandb", "mlruns", "ligh
 """Folders beside a script that runs of it have filled; `output` is where this package's own go."""
 
 LEFT_OUT_FOLDER_SUFFIXES: Final = (".egg-info", ".dist-info")
+PROJECT_MARKS: Final = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+"""One of these beside a folder `src` makes a repository of it."""
+
 VIRTUAL_ENVIRONMENT: Final = "pyvenv.cfg"
 INSTALLED: Final = "site-packages"
 RECIPES: Final = "recipes"
@@ -78,6 +81,7 @@ class Selection:
         left_out: Archive paths of links that lead nowhere or out of the tree, which stay here.
         root: The repository that they come from, or None where they are installed.
         exclude: The globs of what stays here.
+        unmatched: Those of them that match nothing.
     """
 
     files: tuple[SourceFile, ...]
@@ -85,6 +89,7 @@ class Selection:
     left_out: tuple[str, ...] = ()
     root: Path | None = None
     exclude: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
     def would_take(self, name: str) -> bool:
         """Tell whether a file that is gone would travel, if it were still where the others are.
@@ -123,8 +128,8 @@ def select(
 
     Everything below `<repo_root>/src` travels, less caches, hidden files, data, checkpoints (`LEFT_OUT_SUFFIXES`) and
     the recipe families that are not the script's. Without `repo_root` it is the repository that holds the script (it
-    has `src` and `pyproject.toml`), and otherwise what is installed, under the names that it has in a repository. A
-    script outside `src` travels with the files in its folder and below it.
+    has `src` and one of `PROJECT_MARKS`), and otherwise what is installed, under the names that it has in a repository.
+    A script outside `src` travels with the files in its folder and below it.
 
     Args:
         script_path: The script that the job runs.
@@ -147,7 +152,8 @@ def select(
         message = f"the script {name} is excluded from the source that travels"
         raise PayloadError(message, remedy="Change the profile's exclude so that it does not match the script.")
     stay = tuple(sorted(key for key in left_out if not _excluded(key, exclude)))
-    return Selection(kept, name, stay, root, tuple(exclude))
+    unmatched = tuple(pattern for pattern in exclude if not any(_excluded(key, (pattern,)) for key in found))
+    return Selection(kept, name, stay, root, tuple(exclude), unmatched)
 
 
 def _existing(script_path: Path | str | None) -> Path | None:
@@ -174,7 +180,7 @@ def _holds(folder: Path, script: Path) -> bool:
     """Tell whether a folder is a script's repository, and not only around the environment that it is installed in."""
     between = script.relative_to(folder).parts[:-1]
     installed = any(_unwanted(part) or part == INSTALLED for part in between)
-    return not installed and (folder / "src").is_dir() and (folder / "pyproject.toml").is_file()
+    return not installed and (folder / "src").is_dir() and any((folder / name).exists() for name in PROJECT_MARKS)
 
 
 def _packages(root: Path | None, script: Path | None) -> tuple[dict[str, SourceFile], set[str]]:

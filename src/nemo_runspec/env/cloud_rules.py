@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.env.tables import known_keys, sound_part
@@ -17,6 +18,7 @@ from nemo_runspec.platforms.limits import (
     value_problems,
 )
 from nemo_runspec.platforms.storage import STORAGE_KEYS, lost_problems, unshared_problems
+from nemo_runspec.redaction import is_secret_name
 from nemo_runspec.toml.source import Problem
 from nemo_runspec.words import PLACEHOLDERS, placeholders_in, split_failure
 
@@ -96,10 +98,20 @@ def _mounts(profile: CloudProfile, limits: Limits) -> Iterator[Problem]:
             yield _problem(profile, message, "mounts", remedy)
 
 
+def _environment_values() -> set[str]:
+    return {"", *os.environ.values()}
+
+
 def _variables(profile: CloudProfile, limits: Limits) -> Iterator[Problem]:
     for name in ("env_vars", "secrets"):
         for message in refused_variables(_sound(profile, name) or (), limits):
             yield _problem(profile, message, name, _TAKE_OUT if "its place" in message else "Take it out.")
+    # A value that this process's environment has is a reference that was filled in.
+    written = (_sound(profile, "env_vars") or {}).items()
+    bare = [n for n, value in written if is_secret_name(n) and "${" not in value and value not in _environment_values()]
+    if bare:
+        message = f"env_vars holds the value of {', '.join(bare)}, and a secret's value stands in no file"
+        yield _problem(profile, message, "env_vars", f'Export it, and name it: secrets = ["{bare[0]}"].')
     literal = ((name, value) for name, value in (_sound(profile, "env_vars") or {}).items() if "${" not in value)
     for message in value_problems(literal, limits):
         yield _problem(profile, message, "env_vars", "Put it into a file on a volume, and give the job its path.")

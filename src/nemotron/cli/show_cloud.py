@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from nemo_runspec.data_mover import Changes, Plan
+    from nemo_runspec.data_mover import Changes, Plan, Selection
     from nemo_runspec.errors import NemotronError
     from nemo_runspec.job import Job
     from nemo_runspec.platforms.workload import Request
@@ -150,11 +150,12 @@ def sizes(files: Iterable[tuple[str, int]]) -> list[str]:
     return [f"{count:>10,}  {path}" for path, count in sorted(files)]
 
 
-def source(plan: Plan, changes: Changes, label: str, *, fits: bool) -> None:
+def source(plan: Plan, chosen: Selection, changes: Changes, label: str, *, fits: bool) -> None:
     """Print what `nemotron source ls` tells of a selection.
 
     Args:
         plan: What travels.
+        chosen: What it was chosen from.
         changes: What of it is not committed.
         label: For whom.
         fits: Whether the platform takes it.
@@ -175,6 +176,8 @@ def source(plan: Plan, changes: Changes, label: str, *, fits: bool) -> None:
         typer.echo(f"{INDENT}nobody knows whether it is committed: {changes.unknown}")
     if plan.left_out:
         typer.echo(f"{INDENT}links that stay here: {_listed(plan.left_out)}")
+    if chosen.unmatched:
+        typer.echo(f"{INDENT}exclude matches nothing with: {_listed(chosen.unmatched)}")
 
 
 def heading(title: str, note: str) -> None:
@@ -191,10 +194,16 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
-def modified(changed: Sequence[str]) -> None:
-    """Tell which files travel that are not committed."""
-    if changed:
-        typer.secho(f"travels with changes that are not committed: {_listed(changed)}", fg="yellow", err=True)
+def before_sending(changed: Sequence[str], chosen: Selection) -> None:
+    """Tell which files travel that are not committed, which links do not travel, and which globs match nothing."""
+    notes = {
+        "travels with changes that are not committed": changed,
+        "links that stay here": chosen.left_out,
+        "exclude matches nothing with": chosen.unmatched,
+    }
+    for note, names in notes.items():
+        if names:
+            typer.secho(f"{note}: {_listed(names)}", fg="yellow", err=True)
 
 
 def submitted(job: Job) -> None:

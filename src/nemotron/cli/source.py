@@ -90,7 +90,7 @@ def list_command(
         typer.echo(json_text.dumps(document))
     else:
         label = f"{profile.name}, {executor}" if profile else f"as on {executor}"
-        show_cloud.source(plan, changes, label, fits=excess is None)
+        show_cloud.source(plan, chosen, changes, label, fits=excess is None)
     if excess is not None:
         raise excess
 

@@ -212,3 +212,18 @@ def test_what_runs_have_left_beside_a_script_stays_here(tmp_path: Path) -> None:
         path.touch()
     names = [file.name for file in select(tmp_path / "mine" / "train.py").files if not file.name.startswith("src/")]
     assert names == ["script/helper/output/y.py", "script/helper/x.py", "script/train.py"]
+
+
+@pytest.mark.parametrize("mark", ["pyproject.toml", "setup.py", ".git"])
+def test_a_project_is_known_by_what_stands_beside_src(tmp_path: Path, mark: str) -> None:
+    pods.write(tmp_path, {"src/mylib/__init__.py": "", "jobs/t.py": ""})
+    assert "src/mylib/__init__.py" not in names(tmp_path / "jobs/t.py"), "any folder may be called src"
+    (tmp_path / mark).touch()
+    assert "src/mylib/__init__.py" in names(tmp_path / "jobs/t.py")
+
+
+def test_globs_that_match_nothing_are_told(tmp_path: Path) -> None:
+    pods.write(tmp_path, {"mine/train.py": "", "mine/notes.txt": ""})
+    chosen = select(tmp_path / "mine/train.py", exclude=["script/notes.txt", "mine/notes.txt", "docs/*"])
+    assert chosen.unmatched == ("mine/notes.txt", "docs/*")
+    assert [file.name for file in chosen.files if file.name.startswith("script/")] == ["script/train.py"]

@@ -126,3 +126,12 @@ def test_nodes_do_not_share_their_own_disks(tmp_path: Path) -> None:
 def test_the_lines_are_those_of_the_keys(tmp_path: Path) -> None:
     first, *_ = problems(tmp_path, RUNAI, pvc_nemo_run_dir='"/elsewhere"')
     assert first.startswith(f"/env.toml:{line_of(RUNAI, 'pvc_nemo_run_dir')}: ")
+
+
+def test_a_secrets_value_stands_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "".join(problems(tmp_path, LEPTON, env_vars='{ HF_TOKEN = "hf_0123456789", MODE = "fast" }'))
+    assert "env_vars holds the value of HF_TOKEN" in told
+    assert 'secrets = ["HF_TOKEN"]' in told
+    assert "hf_0123456789" not in told
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    assert problems(tmp_path, LEPTON, env_vars='{ HF_TOKEN = "${oc.env:HF_TOKEN}" }') == []

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nemo_runspec.data_mover import Selection
 from nemo_runspec.errors import JobFailedError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job_folder import WORKLOAD_FILE
@@ -52,10 +53,13 @@ def test_a_request_is_shown_without_secrets_and_without_the_archives(
         assert "NEMO_RUNSPEC_SRC_0 to NEMO_RUNSPEC_SRC_" in out
 
 
-def test_the_name_of_a_platforms_secret_is_shown_and_a_value_from_here_is_not(tmp_path: Path) -> None:
+def test_the_name_of_a_platforms_secret_is_shown_and_a_value_from_here_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "canary-abcdefgh")
     write_profiles(tmp_path)
     text = (tmp_path / "env.toml").read_text(encoding="utf-8")
-    table = 'secrets = { TEAM_API_KEY = "team-key" }\nenv_vars = { MY_TOKEN = "canary-abcdefgh" }'
+    table = 'secrets = { TEAM_API_KEY = "team-key" }\nenv_vars = { MY_TOKEN = "${oc.env:MY_TOKEN}" }'
     job = cloud_job(tmp_path, text=text.replace('secrets = ["TEAM_API_KEY"]', table))
     shown = json.dumps(show_cloud.submission(job)["request"])
     assert '"secret_name_ref": "team-key"' in shown
@@ -75,9 +79,14 @@ def test_a_submission_as_data_has_what_is_known_before_sending(tmp_path: Path) -
 
 
 def test_uncommitted_files_are_named_up_to_a_point(capsys: pytest.CaptureFixture[str]) -> None:
-    show_cloud.modified([f"src/{name}.py" for name in "abcdefg"])
-    assert "src/a.py, src/b.py, src/c.py, src/d.py, src/e.py and 2 more" in capsys.readouterr().err
-    show_cloud.modified([])
+    chosen = Selection((), left_out=("src/away",), unmatched=("docs/*",))
+    show_cloud.before_sending([f"src/{name}.py" for name in "abcdefg"], chosen)
+    assert capsys.readouterr().err.splitlines() == [
+        "travels with changes that are not committed: src/a.py, src/b.py, src/c.py, src/d.py, src/e.py and 2 more",
+        "links that stay here: src/away",
+        "exclude matches nothing with: docs/*",
+    ]
+    show_cloud.before_sending([], Selection(()))
     assert capsys.readouterr().err == ""
 
 

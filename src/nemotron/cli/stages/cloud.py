@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nemo_runspec.context import Mode
 from nemo_runspec.submit.cloud import execute_cloud
-from nemo_runspec.submit.pods import check_sources
+from nemo_runspec.submit.pods import check_sources, chosen_sources
 from nemotron.cli import show_cloud
 from nemotron.cli.stages.rehearse import rehearse_job
 
@@ -24,7 +24,7 @@ def run_in_pods(job: Job) -> None:
     """
     for obstacle in job.obstacles:
         raise obstacle
-    show_cloud.modified(check_sources(job))
+    show_cloud.before_sending(check_sources(job), chosen_sources(job))
     if job.request.rehearse:
         rehearse_job(job)
     elif job.request.mode is Mode.BATCH:
