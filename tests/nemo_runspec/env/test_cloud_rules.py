@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.env import load_env_profile
+from nemo_runspec.data_mover import select
+from nemo_runspec.env import load_env_profile, parse_env
 from nemo_runspec.errors import ProfileError
+from tests.guardrails.checkout import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,3 +137,11 @@ def test_a_secrets_value_stands_in_no_file(tmp_path: Path, monkeypatch: pytest.M
     assert "hf_0123456789" not in told
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
     assert problems(tmp_path, LEPTON, env_vars='{ HF_TOKEN = "${oc.env:HF_TOKEN}" }') == []
+
+
+def test_what_the_example_leaves_out_would_travel_and_its_ray_has_one_node() -> None:
+    example = parse_env(ROOT / "env.toml.example")
+    everything = select(None, ROOT).files
+    for glob in example.profile("lepton").exclude:
+        assert len(select(None, ROOT, (glob,)).files) < len(everything)
+    assert example.profile("lepton_rl").nodes == 1

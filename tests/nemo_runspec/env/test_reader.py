@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.data_mover import select
 from nemo_runspec.env import (
     EXECUTORS,
     RESERVED,
@@ -224,14 +223,6 @@ class TestExample:
             used = {key for name in env.profiles if env.profile(name).executor == executor for key in env.tables[name]}
             required = {info.name for info in profile_fields(kind) if info.required}
             assert required <= used
-
-    def test_what_it_leaves_out_would_travel(self) -> None:
-        (glob,) = parse_env(EXAMPLE).profile("lepton").exclude
-        everything = select(None, EXAMPLE.parent).files
-        assert len(select(None, EXAMPLE.parent, (glob,)).files) < len(everything)
-
-    def test_its_profile_for_ray_has_one_node(self) -> None:
-        assert parse_env(EXAMPLE).profile("lepton_rl").nodes == 1
 
     def test_it_holds_no_secret(self) -> None:
         profile = parse_env(EXAMPLE).profile("dgxcloud")
