@@ -86,7 +86,7 @@ class Profile(Table):
     )
     exclude: tuple[str, ...] = key(
         ListOf(_GLOB, "globs"),
-        "Files that do not travel with the job: globs below the checkout, on top of what never travels.",
+        "Files that stay here: globs of paths as `nemotron source ls` prints them, beside what never travels.",
         example='["src/nemo_runspec/rehearsal/*"]',
     )
     repo_root: str | None = key(
