@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.nemo_runspec.recipes import LEPTON_TABLE, RUNAI_TABLE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -18,32 +20,9 @@ CANARY = "canary-3f9a1c77-never-written-anywhere"
 CLIENT_CANARY = "canary-8d20be41-client-never-written-anywhere"
 LONGEST_S = 400
 
-ENV_FILE = """\
-[lepton]
-executor = "lepton"
-nemo_run_dir = "/mnt/shared/nemo_run"
-mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
-workspace = "/mnt/shared/nemotron"
-node_group = "my-node-group"
-resource_shape = "cpu.large"
-nodes = 2
-gpus_per_node = 0
-secrets = ["TEAM_API_KEY"]
-
-[dgxcloud]
-executor = "dgxcloud"
-base_url = "https://team.example/api/v1"
-kube_apiserver_url = "https://kube.example"
-client_id = "nemotron"
-client_secret = "${oc.env:RUNAI_CLIENT_SECRET}"
-project_name = "my-project"
-pvc_nemo_run_dir = "/mnt/shared/nemo_run"
-pvcs = [{ path = "/mnt/shared", claimName = "shared", existingPvc = true }]
-workspace = "/mnt/shared/nemotron"
-nodes = 2
-gpus_per_node = 0
-secrets = ["TEAM_API_KEY"]
-"""
+# What the two profiles have in common.
+SHARED = 'workspace = "/mnt/shared/nemotron"\nsecrets = ["TEAM_API_KEY"]\n'
+ENV_FILE = f"[lepton]\n{LEPTON_TABLE}{SHARED}\n[dgxcloud]\n{RUNAI_TABLE}nodes = 2\n{SHARED}"
 
 SCRIPT = """\
 # /// script

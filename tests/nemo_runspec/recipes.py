@@ -39,6 +39,29 @@ pathlib.Path("left").write_text(str(process.pid))
 print("ran")
 """
 
+# A profile of each cloud, without its header.
+LEPTON_TABLE = """\
+executor = "lepton"
+nemo_run_dir = "/mnt/shared/nemo_run"
+mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
+node_group = "group"
+resource_shape = "cpu.large"
+nodes = 2
+gpus_per_node = 0
+"""
+RUNAI_TABLE = """\
+executor = "dgxcloud"
+base_url = "https://team.example/api/v1"
+kube_apiserver_url = "https://kube.example"
+client_id = "nemotron"
+client_secret = "${oc.env:RUNAI_CLIENT_SECRET}"
+project_name = "my-project"
+pvc_nemo_run_dir = "/mnt/shared/nemo_run"
+pvcs = [{ path = "/mnt/shared", claimName = "shared", existingPvc = true }]
+gpus_per_node = 0
+"""
+IMAGE = 'container_image = "image:1"\n'
+
 PRINT_CONFIG = "import sys\nprint(open(sys.argv[2]).read())"
 
 

@@ -11,7 +11,7 @@ from nemo_runspec.errors import ArtifactNotFoundError, NemotronError, ProfileErr
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.place import Place
 from nemo_runspec.spec import parse
-from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, write_env_file, write_recipe
 
 
 def _request(*overrides: str, profile: str | None = None, passthrough: tuple[str, ...] = ()) -> RecipeConfig:
@@ -163,17 +163,7 @@ def test_a_store_whose_address_holds_a_password_is_refused(tmp_path: Path) -> No
     assert "canary" not in str(obstacle)
 
 
-CLOUDS = """\
-[lepton]
-executor = "lepton"
-nemo_run_dir = "/mnt/shared/nemo_run"
-mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
-node_group = "group"
-resource_shape = "cpu.large"
-container_image = "image:1"
-nodes = 2
-gpus_per_node = 0
-"""
+CLOUDS = f"[lepton]\n{LEPTON_TABLE}{IMAGE}"
 READS_AN_ARTIFACT = """\
 run: {data: some-data, env: {}}
 artifact: {name: thing}
@@ -261,7 +251,7 @@ def test_a_secret_does_not_travel_in_the_configuration(tmp_path: Path, monkeypat
 
 
 def test_a_cloud_needs_an_image(tmp_path: Path) -> None:
-    write_env_file(tmp_path, CLOUDS.replace('container_image = "image:1"\n', ""))
+    write_env_file(tmp_path, CLOUDS.replace(IMAGE, ""))
     job = compile_job(write_recipe(tmp_path / "recipe"), _request(profile="lepton"))
     assert "neither hello.py nor profile 'lepton' names a container image" in job.obstacles[0].message
 

@@ -53,7 +53,6 @@ class Limits:
             and the image add.
         object_bytes: Bytes of the request's body.
         name_length: Characters of a workload's name.
-        name_pattern: What a whole name matches.
         refused_endings: What a name must not end with.
         variable_pattern: What the whole name of a variable matches.
         reserved_variables: Variables that only the platform sets.
@@ -70,7 +69,6 @@ class Limits:
     exec_bytes: int = _EXEC_BYTES
     object_bytes: int = _OBJECT_BYTES
     name_length: int
-    name_pattern: re.Pattern[str]
     refused_endings: tuple[str, ...] = ()
     variable_pattern: re.Pattern[str] = _VARIABLE
     reserved_variables: frozenset[str] = frozenset()
@@ -99,7 +97,6 @@ _LEPTON = Limits(
     value_cap=KERNEL_STRING_BYTES,
     argument_bytes=None,
     name_length=36,
-    name_pattern=re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?"),
     refused_endings=("by-lepton",),
     reserved_variables=frozenset(
         {
@@ -121,7 +118,7 @@ _LEPTON = Limits(
             **_COMMON_NOTES,
             "value_bytes": "96 KiB is what the Nemotron project sends in production, below the kernel's limit",
             "value_cap": "the kernel takes 131,071 bytes of NAME=value (execve(2), MAX_ARG_STRLEN)",
-            "name_pattern": "leptonai 0.47, api/v2/job_validation.py",
+            "refused_endings": "leptonai 0.47, api/v2/job_validation.py",
             "reserved_variables": "leptonai 0.27 and 0.47, their reserved names together",
             "reserved_mounts": "leptonai 0.47, api/v2/spec_utils.py",
         }
@@ -134,7 +131,6 @@ _RUNAI = Limits(
     value_cap=10_000,
     argument_bytes=10_000,
     name_length=35,
-    name_pattern=re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?"),
     job_fields=(
         *("args", "command", "compute.gpuDevicesRequest", "distributedFramework", "environmentVariables", "image"),
         *("maxReplicas", "minReplicas", "numWorkers", "storage.pvc"),
@@ -146,7 +142,6 @@ _RUNAI = Limits(
             "value_cap": "10,000 characters, HTTP 400 above (not in the public OpenAPI; counted here in bytes)",
             "argument_bytes": "as value_cap, for `command` and `args` each",
             "name_length": "nemo-run 0.11.1 asserts 35; pods and services append to it and must stay below 64",
-            "name_pattern": "DNS-1035, which the training operator asks of the names of PyTorch jobs",
         }
     ),
 )
@@ -198,23 +193,6 @@ def lacking_problems(given: Mapping[str, object], limits: Limits) -> list[str]:
         for name, example in limits.needed.items()
         if not given.get(name)
     ]
-
-
-def name_problems(name: str, limits: Limits) -> list[str]:
-    """Say what the platform has against a workload's name."""
-    problems = []
-    if len(name) > limits.name_length:
-        problems.append(f"the name '{name}' has {len(name)} characters; {limits.label} takes {limits.name_length}")
-    if not limits.name_pattern.fullmatch(name):
-        problems.append(
-            f"the name '{name}' is none for {limits.label}: small letters, digits and '-', from a letter to no '-'"
-        )
-    problems += [
-        f"the name '{name}' must not end with '{ending}' on {limits.label}"
-        for ending in limits.refused_endings
-        if name.endswith(ending)
-    ]
-    return problems
 
 
 def variable_problems(names: Iterable[str], limits: Limits) -> list[str]:

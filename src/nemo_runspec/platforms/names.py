@@ -24,6 +24,9 @@ def new_token() -> str:
 def workload_name(title: str, token: str, limits: Limits) -> str:
     """Give a workload's name: what the job is called, as far as the platform takes it, and the token.
 
+    Small letters, digits and `-`, from a letter to no `-`: DNS-1035, which run:ai's training operator asks of the names
+    of PyTorch jobs, and Lepton's rule too (leptonai 0.47, api/v2/job_validation.py).
+
     Args:
         title: What the job is called, in any characters and of any length.
         token: As `new_token` gives it; the name ends with it.

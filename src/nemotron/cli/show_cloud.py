@@ -6,13 +6,14 @@ import json
 import re
 import sys
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 import yaml
 
 from nemo_runspec.data_mover import is_transport_variable
 from nemo_runspec.executors.request import build_request
+from nemo_runspec.git_mounts import parse
 from nemo_runspec.job_folder import WORKLOAD_FILE
 from nemo_runspec.platforms.limits import LIMITS, environment_sizes
 from nemo_runspec.platforms.names import workload_name
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nemo_runspec.data_mover import Changes, Plan, Selection
+    from nemo_runspec.env import CloudProfile
     from nemo_runspec.errors import NemotronError
     from nemo_runspec.job import Job
     from nemo_runspec.platforms.workload import Request
@@ -263,7 +265,9 @@ def rehearsed(
 def _verdict(job: Job, request: Request, evidence: Evidence) -> str:
     if evidence.body_sha256 != request.digest:
         return OTHER
-    return SAME if build_request(cloud_job(job))[0].digest == request.digest else SAME_BUT_REFS
+    # Only refs make a dry-run's body another one, and compressing the source anew takes its time.
+    unpinned = any(not parse(mount).is_pinned for mount in cast("CloudProfile", job.profile).git_mounts)
+    return SAME_BUT_REFS if unpinned else SAME
 
 
 def _print_evidence(seen: Mapping[str, Any], verdict: str) -> None:

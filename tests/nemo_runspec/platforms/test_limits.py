@@ -18,7 +18,6 @@ from nemo_runspec.platforms.limits import (
     folder,
     lacking_problems,
     mount_problems,
-    name_problems,
     on_a_mount,
     refused_variables,
     untold_values,
@@ -46,34 +45,6 @@ def test_every_note_is_about_a_field() -> None:
     for limits in LIMITS.values():
         assert limits.notes
         assert [name for name in limits.notes if not hasattr(limits, name)] == []
-
-
-@pytest.mark.parametrize("name", ["a", "a-b", "nano3-sft-abc123", "a" * 35])
-def test_names_that_both_take(name: str) -> None:
-    assert name_problems(name, LEPTON) == name_problems(name, RUNAI) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("", "is none for Lepton"),
-        ("-a", "is none for Lepton"),
-        ("1a", "is none for Lepton"),
-        ("a-", "is none for Lepton"),
-        ("A", "is none for Lepton"),
-        ("a_b", "is none for Lepton"),
-        ("a\n", "is none for Lepton"),
-        ("a" * 37, "has 37 characters; Lepton takes 36"),
-        ("made-by-lepton", "must not end with 'by-lepton'"),
-    ],
-)
-def test_names_that_lepton_refuses(name: str, says: str) -> None:
-    (problem,) = name_problems(name, LEPTON)
-    assert says in problem
-
-
-def test_all_that_is_wrong_with_a_name_is_told() -> None:
-    assert len(name_problems("A" * 40 + "by-lepton", LEPTON)) == 3
 
 
 @pytest.mark.parametrize("name", ["A", "a.b-c_D", "_", "http_proxy", ".x", "LEPTON_TOKEN"])

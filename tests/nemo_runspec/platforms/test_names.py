@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from nemo_runspec.platforms.limits import LIMITS, name_problems
+from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.names import TOKEN_LENGTH, new_token, workload_name
+from nemo_runspec.rehearsal.platform_rules import LEPTON, RUNAI
+
+TWINS = {"lepton": LEPTON, "dgxcloud": RUNAI}
 
 TITLES = [
     "nano3-sft",
@@ -32,7 +35,7 @@ TITLES = [
 def test_every_title_gives_a_name_that_the_platform_takes(title: str, token: str, platform: str) -> None:
     limits = LIMITS[platform]
     name = workload_name(title, token, limits)
-    assert name_problems(name, limits) == []
+    assert list(TWINS[platform].name_issues(name)) == []
     assert name.endswith(f"-{token}")
     assert "--" not in name
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nemo_runspec.platforms.limits import LIMITS, Limits, mount_problems, name_problems, variable_problems
+from nemo_runspec.platforms.limits import LIMITS, Limits, mount_problems, variable_problems
 from nemo_runspec.rehearsal.platform_rules import LEPTON, RUNAI, PlatformRules
 
 PAIRS = {"lepton": LEPTON, "dgxcloud": RUNAI}
@@ -14,7 +14,6 @@ EACH = pytest.mark.parametrize("executor", PAIRS)
 # Every kind of character that the rules tell apart, at the beginning, in the middle and at the end.
 CHARACTERS = "aZ0-._ é\n"
 TEXTS = ["", *("".join(part) for count in (1, 2, 3) for part in itertools.product(CHARACTERS, repeat=count))]
-NAMES = [*TEXTS, *("n" * count for count in range(30, 40)), "by-lepton", "x-by-lepton", "xby-lepton", "by-lepton-x"]
 PLATFORM_NAMES = """
     WORKSPACE_ID WORKSPACE_URL WORKSPACE_TOKEN WORKSPACE_ORIGIN_URL DEPLOYMENT_NAME PHOTON_NAME PHOTON_ID CLASSIC
     RESOURCE_ACCELERATOR_TYPE RESOURCE_ACCELERATOR_NUM JOB_NAME JOB_WORKER_INDEX WORKER_ID SUBDOMAIN VIRTUAL_ENV
@@ -29,14 +28,17 @@ FOLDERS = """
 
 def disagreements(limits: Limits, rules: PlatformRules) -> list[str]:
     """Give everything that one side takes and the other refuses."""
-    found = [name for name in NAMES if bool(name_problems(name, limits)) is not any(rules.name_issues(name))]
-    found += [name for name in VARIABLES if bool(variable_problems([name], limits)) is not any(_variable(rules, name))]
+    found = [name for name in VARIABLES if bool(variable_problems([name], limits)) is not any(_variable(rules, name))]
     found += [
         place
         for place in FOLDERS.split()
         if bool(mount_problems([place], limits)) is not bool(list(rules.mount_issues([place])))
     ]
-    caps = {"name": (limits.name_length, rules.name_characters), "word": (limits.argument_bytes, rules.word_characters)}
+    caps: dict[str, tuple[object, object]] = {
+        "name": (limits.name_length, rules.name_characters),
+        "ending": (limits.refused_endings, tuple(filter(None, [rules.ending]))),
+        "word": (limits.argument_bytes, rules.word_characters),
+    }
     if rules.value_characters is not None:
         caps["value"] = (limits.value_cap, rules.value_characters)
     return [*found, *(label for label, (ours, theirs) in caps.items() if ours != theirs)]
@@ -65,8 +67,7 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dgxcloud", {"value_cap": 10_001}),
     ("dgxcloud", {"argument_bytes": 9_999}),
     ("dgxcloud", {"reserved_mounts": frozenset({"/", "/usr"})}),
-    ("dgxcloud", {"variable_pattern": LIMITS["lepton"].name_pattern}),
-    ("dgxcloud", {"name_pattern": LIMITS["lepton"].variable_pattern}),
+    ("dgxcloud", {"variable_pattern": LEPTON.name}),
 )
 
 
@@ -85,7 +86,6 @@ TWINS_CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dgxcloud", {"word_characters": None}),
     ("dgxcloud", {"own_folders": LEPTON.own_folders}),
     ("dgxcloud", {"variable": LEPTON.name}),
-    ("dgxcloud", {"name": LEPTON.variable}),
 )
 
 
@@ -98,3 +98,19 @@ def test_the_numbers_are_those_of_the_notes() -> None:
     assert (LEPTON.name_characters, LEPTON.value_characters, LEPTON.word_characters) == (36, None, None)
     assert (RUNAI.name_characters, RUNAI.value_characters, RUNAI.word_characters) == (35, 10_000, 10_000)
     assert (len(LEPTON.own_folders), len(LEPTON.own_variables)) == (24, 8)
+
+
+@pytest.mark.parametrize("name", ["a", "a-b", "nano3-sft-abc123", "a" * 35])
+def test_names_that_both_take(name: str) -> None:
+    assert [*LEPTON.name_issues(name), *RUNAI.name_issues(name)] == []
+
+
+@pytest.mark.parametrize("name", ["", "-a", "1a", "a-", "A", "a_b", "a.b", "a\n", "\u00e9", "a" * 37])
+def test_names_that_both_refuse(name: str) -> None:
+    assert any(LEPTON.name_issues(name))
+    assert any(RUNAI.name_issues(name))
+
+
+def test_an_ending_that_only_lepton_refuses() -> None:
+    assert any(LEPTON.name_issues("made-by-lepton"))
+    assert not any(RUNAI.name_issues("made-by-lepton"))

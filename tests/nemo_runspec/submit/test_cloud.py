@@ -23,7 +23,7 @@ from nemo_runspec.platforms.abandoning import pause, refuse_if_abandoned
 from nemo_runspec.platforms.workload import JobState, Seen
 from nemo_runspec.submit import cloud
 from nemo_runspec.submit.cloud import EXIT_CANCELLED, execute_cloud
-from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, write_env_file, write_recipe
 from tests.nemo_runspec.submit.platforms import CANCELLED, FAILED, RUNNING, SUCCEEDED, WORKLOAD, FakePlatform
 
 if TYPE_CHECKING:
@@ -31,17 +31,7 @@ if TYPE_CHECKING:
 
     from nemo_runspec.platforms.workload import Platform, Submitted
 
-PROFILE = """\
-[far]
-executor = "lepton"
-nemo_run_dir = "/mnt/shared/nemo_run"
-mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
-node_group = "group"
-resource_shape = "cpu.large"
-container_image = "image:1"
-nodes = 2
-gpus_per_node = 0
-"""
+PROFILE = f"[far]\n{LEPTON_TABLE}{IMAGE}"
 POD = "sft-ab12cd-0-xyz12"
 OTHER = "sft-ab12cd-1-uvw12"
 CANARY = "canary-0123456789"

@@ -13,19 +13,9 @@ from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.submit.pods import check_sources, cloud_job, effective_cloud_profile, pod_files, title_of
-from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, write_env_file, write_recipe
 
-PROFILE = """\
-[far]
-executor = "lepton"
-nemo_run_dir = "/mnt/shared/nemo_run"
-mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
-node_group = "group"
-resource_shape = "cpu.large"
-nodes = 2
-gpus_per_node = 0
-"""
-IMAGE = 'container_image = "image:1"\n'
+PROFILE = f"[far]\n{LEPTON_TABLE}"
 READS = "run: {data: some-data, env: {}}\ntrain: {path: '${art:data,path}'}\n"
 
 

@@ -6,35 +6,17 @@ from typing import TYPE_CHECKING
 
 from nemo_runspec.context import Mode, RecipeConfig
 from nemo_runspec.job import Job, compile_job
-from tests.nemo_runspec.recipes import write_env_file, write_recipe
+from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, RUNAI_TABLE, write_env_file, write_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROFILES = """\
+SECRETS = 'secrets = ["TEAM_API_KEY"]\n'
+PROFILES = f"""\
 [far]
-executor = "lepton"
-nemo_run_dir = "/mnt/shared/nemo_run"
-mounts = [{ path = "/", mount_path = "/mnt/shared", from = "node-nfs:shared" }]
-node_group = "group"
-resource_shape = "cpu.large"
-container_image = "image:1"
-nodes = 2
-gpus_per_node = 0
-secrets = ["TEAM_API_KEY"]
-
+{LEPTON_TABLE}{IMAGE}{SECRETS}
 [runai]
-executor = "dgxcloud"
-base_url = "https://team.example/api/v1"
-kube_apiserver_url = "https://kube.example"
-client_id = "nemotron"
-client_secret = "${oc.env:RUNAI_CLIENT_SECRET}"
-project_name = "my-project"
-pvc_nemo_run_dir = "/mnt/shared/nemo_run"
-pvcs = [{ path = "/mnt/shared", claimName = "shared", existingPvc = true }]
-container_image = "image:1"
-gpus_per_node = 0
-
+{RUNAI_TABLE}{IMAGE}
 [here]
 executor = "local"
 """
