@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from nemo_run.core.packaging.base import Packager
 
     from nemo_runspec.env import DGXCloudProfile, LeptonProfile
-    from nemo_runspec.executors.request import JobFiles
     from nemo_runspec.platforms.lepton import LeptonSettings
     from nemo_runspec.platforms.runai import RunaiSettings
+    from nemo_runspec.platforms.workload import JobFiles
 
 _BUILDING: Final = threading.Lock()
 

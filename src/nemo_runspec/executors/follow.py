@@ -34,7 +34,7 @@ _JOIN_S = 0.5
 _ENDED_BY_OTHERS = {SIGNAL_BASE + signal.SIGKILL: 1, SIGNAL_BASE + signal.SIGINT: 2, SIGNAL_BASE + signal.SIGTERM: 3}
 _LEPTON_REPLICA: Final = re.compile(r"(?P<index>\d+)-[a-z0-9]{5}")
 
-_WITHOUT_PODS = frozenset({JobState.QUEUED, JobState.UNKNOWN, JobState.UNREACHABLE, JobState.GONE})
+_WITHOUT_PODS = frozenset({JobState.QUEUED, JobState.UNKNOWN, JobState.UNREACHABLE, JobState.LOST})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from nemo_runspec.errors import PayloadError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from nemo_runspec.executors.request import JobFiles
+    from nemo_runspec.platforms.workload import JobFiles
 
 _SCRIPTS: Final = "scripts"
 _CONFIGS: Final = "configs"

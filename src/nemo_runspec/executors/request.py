@@ -16,7 +16,7 @@ from nemo_runspec.executors.checks import command_problems, storage_problems, va
 from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, LAUNCH_SCRIPT
 from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.limits import LIMITS
-from nemo_runspec.platforms.workload import NAME, Request, Workload, canonical
+from nemo_runspec.platforms.workload import NAME, JobFiles, Request, Workload, canonical
 from nemo_runspec.toml.source import raise_problems
 from nemo_runspec.toml.values import empty_table
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from nemo_runspec.data_mover import Plan
     from nemo_runspec.platforms.lepton import LeptonSettings
     from nemo_runspec.platforms.runai import RunaiSettings
-
-JobFiles = Mapping[str, tuple[bytes, bool]]
-"""Path below `/nemo_run` -> content, and whether it is executable."""
 
 SHARED_MEMORY_MIB: Final = 65_536
 """Size of /dev/shm that nemo-run 0.11.1 asks for where nothing is said."""

@@ -44,13 +44,13 @@ _STATES: Final[Mapping[JobState, AppState]] = {
     JobState.FAILED: AppState.FAILED,
     JobState.CANCELLED: AppState.CANCELLED,
     # How it ended is not known; what is known is that nothing more will come, and that is no success.
-    JobState.GONE: AppState.CANCELLED,
+    JobState.LOST: AppState.CANCELLED,
     JobState.UNKNOWN: AppState.UNKNOWN,
     JobState.UNREACHABLE: AppState.UNKNOWN,
 }
 
 _MESSAGES: Final[Mapping[JobState, str]] = {
-    JobState.GONE: "the platform does not know the job any more",
+    JobState.LOST: "the platform does not know the job any more",
     JobState.UNKNOWN: "the platform does not say how the job stands",
     JobState.UNREACHABLE: "the platform cannot be reached; the job may well be running",
 }

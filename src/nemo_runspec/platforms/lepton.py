@@ -170,8 +170,8 @@ _STATES: Final = MappingProxyType(
         "Completed": JobState.SUCCEEDED,
         "Failed": JobState.FAILED,
         "Stopped": JobState.CANCELLED,
-        "Deleted": JobState.GONE,
-        "Archived": JobState.GONE,
+        "Deleted": JobState.LOST,
+        "Archived": JobState.LOST,
     }
 )
 """The platform's words (leptonai, `LeptonJobState`, and 0.47's `Terminating`) -> ours; any other is UNKNOWN."""
@@ -251,7 +251,7 @@ class LeptonClient:
         try:
             job = self._api.call("GET", _path(workload), query=_ALL, deadline_s=self._patience.look_s, doubting=True)
         except GoneError:
-            return Seen(JobState.UNKNOWN) if workload.id in self._newborns else Seen(JobState.GONE)
+            return Seen(JobState.UNKNOWN) if workload.id in self._newborns else Seen(JobState.LOST)
         except UnreachableError:
             return Seen(JobState.UNREACHABLE)
         self._newborns.seen(workload.id)
@@ -337,9 +337,9 @@ def _seen(job: object) -> Seen:
     if state is JobState.RUNNING and _count(status, "ready") < _count(status, "active"):
         state = JobState.STARTING
     # A record that has been put away still tells how the job ended.
-    if state is JobState.GONE and 0 < _count(_table(job, "spec"), "completions") <= _count(status, "succeeded"):
+    if state is JobState.LOST and 0 < _count(_table(job, "spec"), "completions") <= _count(status, "succeeded"):
         state = JobState.SUCCEEDED
-    elif state is JobState.GONE and _count(status, "failed"):
+    elif state is JobState.LOST and _count(status, "failed"):
         state = JobState.FAILED
     return Seen(state, word)
 

@@ -159,12 +159,12 @@ _PHASES: Final = MappingProxyType(
         "Completed": JobState.SUCCEEDED,
         "Failed": JobState.FAILED,
         "Stopped": JobState.CANCELLED,
-        "Deleted": JobState.GONE,
+        "Deleted": JobState.LOST,
     }
 )
 """The platform's phases (its OpenAPI's `Phase`) -> our words; Degraded may recover, and any other is UNKNOWN."""
 _ENDED: Final = frozenset(state for state in JobState if state.is_final)
-_GONE: Final = frozenset({JobState.GONE})
+_GONE: Final = frozenset({JobState.LOST})
 _PAGE: Final = 500
 _FORBIDDEN: Final = 403
 
@@ -239,7 +239,7 @@ class RunaiClient:
             answer = self._api.call("GET", path, deadline_s=self._patience.look_s, doubting=True)
         except GoneError:
             is_new = (workload.id or workload.name) in self._newborns
-            return Seen(JobState.UNKNOWN if is_new else JobState.GONE)
+            return Seen(JobState.UNKNOWN if is_new else JobState.LOST)
         except (RefusedError, UnreachableError):
             return Seen(JobState.UNREACHABLE)
         self._newborns.seen(workload.id or workload.name)

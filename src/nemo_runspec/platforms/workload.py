@@ -1,16 +1,17 @@
-"""What is asked of a cloud platform, as values: a workload, the request that it becomes, and a submitted workload."""
+"""What is asked of a platform, as values: a workload, the request that it becomes, and a submitted workload."""
 
 from __future__ import annotations
 
 import enum
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 NAME: Final = "<workload name>"
 """Stands in a request for the workload's unique name, which is chosen when it is sent."""
@@ -45,16 +46,39 @@ class Workload:
     retries: int = 0
 
 
+JobFiles = Mapping[str, tuple[bytes, bool]]
+"""Path below the job's folder -> content, and whether it is executable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A source tree that travels by content: a place that has it is not sent it again.
+
+    Args:
+        sha256: Its address: the digest of the archive.
+        tar: The uncompressed archive, the same for the same files on every machine.
+    """
+
+    sha256: str
+    tar: bytes = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One create call, before the platform has assigned anything.
 
     Args:
-        platform: `lepton` or `dgxcloud`.
-        kind: The platform's word for the workload: `job`, `trainings` or `distributed`.
-        body: The JSON body, with `NAME`, `NODE_GROUP_ID`, `PROJECT_ID` and `CLUSTER_ID` where those belong.
+        platform: `lepton`, `dgxcloud`, `slurm` or `docker`.
+        kind: The platform's word for the workload, such as `job`, `trainings` or `distributed`.
+        body: What the job is, as JSON, with `NAME`, `NODE_GROUP_ID`, `PROJECT_ID` and `CLUSTER_ID` where those belong.
+            A cloud is sent nothing else. Where files travel beside it, it holds their digests.
         secret_variables: Names of the variables in the body whose values must not be shown.
         names: Placeholder -> the name, given by the user, of the thing whose identifier belongs there.
+        files: What lies in the job's folder before it starts; `NAME` in a text is filled in.
+        secrets: Variables whose values are secret: they become one private file of the job's folder, and are neither in
+            the body nor in its digest.
+        source: The source that travels beside the body.
+        after: Identifiers of jobs of the same platform that have to succeed first; no part of the digest.
     """
 
     platform: str
@@ -62,6 +86,10 @@ class Request:
     body: Mapping[str, Any] = field(repr=False)
     secret_variables: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    files: JobFiles = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    source: Tree | None = None
+    after: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -111,7 +139,7 @@ class JobState(enum.Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    GONE = "gone"
+    LOST = "lost"
     """The platform knows it no longer: deleted or expired; how it ended is not known."""
     UNKNOWN = "unknown"
     """The platform answers, and does not say (yet)."""
@@ -121,7 +149,7 @@ class JobState(enum.Enum):
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen."""
-        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.GONE}
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +157,7 @@ class Submitted:
     """A workload that the platform has accepted.
 
     Args:
-        platform: `lepton` or `dgxcloud`.
+        platform: As in `Request`.
         kind: As in `Request`.
         id: The platform's identifier.
         name: The unique name; its pods' names begin with it.
@@ -141,6 +169,17 @@ class Submitted:
     name: str
 
 
+class Cause(enum.Enum):
+    """Why a job failed, where it was not the job's own program that ended with an exit code."""
+
+    TIMEOUT = "its time limit has passed"
+    MEMORY = "it was out of memory"
+    NODE = "a node failed"
+    PREEMPTED = "it was preempted"
+    NEVER = "a job that it depends on did not succeed"
+    LAUNCH = "it could not be started"
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What the platform says about a workload.
@@ -148,17 +187,33 @@ class Seen:
     Args:
         state: In our words.
         word: In the platform's words.
+        exit_code: The job's own exit code, where the platform tells it and the job has ended.
+        cause: Why it failed, where that was not its own doing.
+        attempt: How often the platform has started it again.
     """
 
     state: JobState
     word: str = ""
+    exit_code: int | None = None
+    cause: Cause | None = None
+    attempt: int = 0
 
 
 class Platform(Protocol):
-    """A cloud platform's client. Every method raises the errors of `nemo_runspec.errors.PlatformError`'s tree."""
+    """A platform's client. Every method raises the errors of `nemo_runspec.errors.PlatformError`'s tree."""
 
     def submit(self, request: Request, name: str) -> Submitted:
-        """Send one create call; a lost reply is resolved by looking, so that a workload is never made twice."""
+        """Send one create call; a lost reply is resolved by looking, so that a workload is never made twice.
+
+        Called again with the same name, also by another process, it gives the workload that is there.
+        """
+
+    def find(self, kind: str, name: str) -> Submitted | None:
+        """Look a workload up by its unique name; None only where the platform has said that it has none of it.
+
+        Raises:
+            UnreachableError: It cannot be asked, so that nothing is known.
+        """
 
     def look(self, workload: Submitted) -> Seen:
         """Ask how a workload stands; UNREACHABLE and GONE are answers, not errors."""
@@ -171,3 +226,6 @@ class Platform(Protocol):
 
     def cancel(self, workload: Submitted) -> None:
         """Stop a workload, whatever it is doing, and return when the platform has stopped it."""
+
+    def remove(self, workload: Submitted) -> None:
+        """Remove what an ended workload has left on its platform beside its results; nothing left is fine."""

@@ -280,7 +280,7 @@ def _raise_for(job: Job, workload: Submitted, ending: Ending, output: _Output, *
     reasons = {
         JobState.FAILED: (EXIT_LOST, f"{name} failed, and no pod has told an exit code"),
         JobState.CANCELLED: (EXIT_CANCELLED, f"{name} was stopped on the platform, and not from here"),
-        JobState.GONE: (EXIT_LOST, f"{name} is gone: {workload.id} was deleted, and how it ended is not known"),
+        JobState.LOST: (EXIT_LOST, f"{name} is gone: {workload.id} was deleted, and how it ended is not known"),
     }
     code, message = reasons[ending.state]
     raise JobFailedError(message, exit_code=code, remedy=where)

@@ -65,9 +65,9 @@ def test_a_platform_that_cannot_be_asked_is_asked_again() -> None:
 
 
 def test_an_unknown_state_is_no_end() -> None:
-    platform = FakePlatform([Seen(JobState.UNKNOWN), Seen(JobState.GONE)])
+    platform = FakePlatform([Seen(JobState.UNKNOWN), Seen(JobState.LOST)])
     follower, _, _ = _follow(platform)
-    assert follower.run().state is JobState.GONE
+    assert follower.run().state is JobState.LOST
     assert platform.looks == 2
 
 

@@ -91,7 +91,7 @@ def test_a_broken_connection_after_the_end_is_opened_again(time: FakeTime) -> No
 
 
 def test_a_job_that_is_gone_ends_its_log(time: FakeTime) -> None:
-    assert list(follow(logs(b"a\nb", GoneError("gone")), states(RUNNING, JobState.GONE), time.patience())) == ["a", "b"]
+    assert list(follow(logs(b"a\nb", GoneError("gone")), states(RUNNING, JobState.LOST), time.patience())) == ["a", "b"]
 
 
 def test_a_job_that_never_had_a_log_ends_too(time: FakeTime) -> None:

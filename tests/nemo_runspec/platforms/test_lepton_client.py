@@ -129,14 +129,14 @@ STATES: list[tuple[Reply, JobState]] = [
     (job("Completed", ready=0, active=2), JobState.SUCCEEDED),
     (job("Failed"), JobState.FAILED),
     (job("Stopped"), JobState.CANCELLED),
-    (job("Deleted"), JobState.GONE),
-    (job("Archived"), JobState.GONE),
+    (job("Deleted"), JobState.LOST),
+    (job("Archived"), JobState.LOST),
     (job("UNK"), JobState.UNKNOWN),
     (job("Something New"), JobState.UNKNOWN),
     (job(None), JobState.UNKNOWN),
     (Reply(), JobState.UNKNOWN),
     (Reply(body=[]), JobState.UNKNOWN),
-    (Reply(status=404), JobState.GONE),
+    (Reply(status=404), JobState.LOST),
     (Reply(status=500), JobState.UNREACHABLE),
     (Reply(status=429), JobState.UNREACHABLE),
     (Reply(fault="drop"), JobState.UNREACHABLE),
@@ -167,11 +167,11 @@ def ended(state: str, completions: object, **status: object) -> Reply:
         (2, {"succeeded": 2}, JobState.SUCCEEDED),
         (2, {"succeeded": 2, "failed": 1}, JobState.SUCCEEDED),
         (2, {"succeeded": 1, "failed": 1}, JobState.FAILED),
-        (2, {"succeeded": 1, "failed": 0}, JobState.GONE),
-        (2, {}, JobState.GONE),
-        (None, {"succeeded": 2, "failed": None}, JobState.GONE),
-        (0, {"succeeded": 0}, JobState.GONE),
-        ("2", {"succeeded": "2"}, JobState.GONE),
+        (2, {"succeeded": 1, "failed": 0}, JobState.LOST),
+        (2, {}, JobState.LOST),
+        (None, {"succeeded": 2, "failed": None}, JobState.LOST),
+        (0, {"succeeded": 0}, JobState.LOST),
+        ("2", {"succeeded": "2"}, JobState.LOST),
     ],
 )
 def test_a_job_that_was_put_away_keeps_its_end(
@@ -238,7 +238,7 @@ def test_a_new_job_that_is_not_listed_yet_is_not_gone(server: Scripted, time: Fa
     platform.submit(REQUEST, NAME)
     assert platform.look(SUBMITTED).state is JobState.UNKNOWN
     time.sleep(60)
-    assert platform.look(SUBMITTED).state is JobState.GONE
+    assert platform.look(SUBMITTED).state is JobState.LOST
 
 
 def test_a_new_job_that_was_seen_and_deleted_is_gone(server: Scripted, time: FakeTime) -> None:
@@ -248,7 +248,7 @@ def test_a_new_job_that_was_seen_and_deleted_is_gone(server: Scripted, time: Fak
     platform = client(server, time)
     platform.submit(REQUEST, NAME)
     assert platform.look(SUBMITTED).state is JobState.QUEUED
-    assert platform.look(SUBMITTED).state is JobState.GONE
+    assert platform.look(SUBMITTED).state is JobState.LOST
 
 
 def test_pods_come_in_order(server: Scripted, time: FakeTime) -> None:

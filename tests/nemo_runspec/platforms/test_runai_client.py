@@ -206,7 +206,7 @@ def test_every_phase(server: Scripted, runai: RunaiClient, name: str, state: Job
         (Reply(body={"phase": "Running"}), JobState.RUNNING),
         (Reply(body={}), JobState.UNKNOWN),
         (Reply(), JobState.UNKNOWN),
-        (Reply(status=404), JobState.GONE),
+        (Reply(status=404), JobState.LOST),
         (Reply(status=500), JobState.UNREACHABLE),
         (Reply(status=429), JobState.UNREACHABLE),
         (Reply(fault="reset"), JobState.UNREACHABLE),
@@ -222,7 +222,7 @@ def test_a_new_workload_that_is_not_there_yet_is_not_gone(server: Scripted, runa
     runai.submit(REQUEST, NAME)
     assert runai.look(SUBMITTED).state is JobState.UNKNOWN
     time.sleep(60)
-    assert runai.look(SUBMITTED).state is JobState.GONE
+    assert runai.look(SUBMITTED).state is JobState.LOST
 
 
 def test_pods_are_paged_and_in_order(server: Scripted, runai: RunaiClient) -> None:

@@ -56,7 +56,7 @@ def test_it_is_cancelled_by_its_name_too(server: Scripted, runai: RunaiClient, u
 @pytest.mark.parametrize("unresolved", UNRESOLVED, ids=["name", "empty"])
 def test_only_what_the_list_does_not_have_is_gone(server: Scripted, runai: RunaiClient, unresolved: Submitted) -> None:
     server.script(LIST, NOT_LISTED)
-    assert runai.look(unresolved).state is JobState.GONE
+    assert runai.look(unresolved).state is JobState.LOST
     assert runai.pods(unresolved) == ()
     runai.cancel(unresolved)
 

@@ -33,7 +33,7 @@ def test_a_body_and_its_frozen_copy_are_equal_when_sent() -> None:
 
 @pytest.mark.parametrize("state", list(JobState))
 def test_only_an_end_is_final(state: JobState) -> None:
-    ends = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.GONE}
+    ends = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST}
     assert state.is_final is (state in ends)
 
 

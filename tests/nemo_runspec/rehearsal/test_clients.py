@@ -90,7 +90,7 @@ def test_cancel_ends_the_pods(place: Place) -> None:
     until(lambda: len(place.runner.pods) == 2)
     place.client.cancel(workload)
     assert [pod.poll() for pod in place.runner.pods] == [143, 143]
-    assert place.client.look(workload).state in {JobState.CANCELLED, JobState.GONE}
+    assert place.client.look(workload).state in {JobState.CANCELLED, JobState.LOST}
 
 
 @pytest.mark.parametrize("kind", [FaultKind.RESET_AFTER, FaultKind.DROP_REPLY, FaultKind.RESET_BEFORE])
@@ -135,7 +135,7 @@ def test_a_deleted_job_is_gone_whether_or_not_the_archive_has_it(tmp_path: Path,
         requests.delete(
             f"{twin.url}/jobs/{workload.id}", headers={"Authorization": f"Bearer {LEPTON.token}"}, timeout=10
         ).raise_for_status()
-        until(lambda: place.client.look(workload).state is JobState.GONE)
+        until(lambda: place.client.look(workload).state is JobState.LOST)
 
 
 def test_a_typing_error_in_custom_spec_does_not_pass(place: Place) -> None:

@@ -75,7 +75,7 @@ def test_the_output_of_all_pods_is_shown_and_kept_without_secrets(
         (FAILED, 3, 3, "ended with exit code 3 in sft-ab12cd-0-xyz12, whose last lines were:\n    the reason"),
         (FAILED, 0, 1, "failed, and no pod has told an exit code"),
         (CANCELLED, 143, EXIT_CANCELLED, "was stopped on the platform, and not from here"),
-        (Seen(JobState.GONE), 0, 1, "is gone"),
+        (Seen(JobState.LOST), 0, 1, "is gone"),
     ],
 )
 def test_each_end_has_its_message_and_exit_code(
