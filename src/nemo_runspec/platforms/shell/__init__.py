@@ -1,13 +1,13 @@
-"""Running programs on another machine, or on this one in the same way: what a platform without an HTTP API is asked by."""
+"""Running scripts on another machine, or on this one in the same way: how a platform without an HTTP API is asked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
