@@ -11,13 +11,14 @@ from nemo_runspec.config.load import COMMAND_LINE, PROFILE_SECTION, MergedConfig
 from nemo_runspec.config.resolvers import Resolution, resolve
 from nemo_runspec.config.resolvers.workspace import DEFAULT, workspace_of
 from nemo_runspec.config.save import extract_train_config, generate_job_dir, train_file
-from nemo_runspec.data_mover import CODE_DIR, select
+from nemo_runspec.data_mover import select
 from nemo_runspec.env import (
     EXECUTORS,
     CloudProfile,
     LocalProfile,
     Origin,
     Profile,
+    SlurmProfile,
     known_keys,
     load_env_file,
     load_env_profile,
@@ -27,7 +28,8 @@ from nemo_runspec.errors import ConfigError
 from nemo_runspec.job_folder import JOB_DIR_VARIABLE
 from nemo_runspec.obstacles import obstacles, readable_secrets
 from nemo_runspec.paths import absolute
-from nemo_runspec.place import Place
+from nemo_runspec.place import POD_JOB_DIR, Place
+from nemo_runspec.platforms.workload import job_folder
 from nemo_runspec.spec import Runspec, parse
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Job:
         obstacles: What keeps the job from starting here and now, beside missing artifacts; a dry-run shows it.
         job_dir: The job's own folder on this machine; not made yet.
         command: The command to run, as arguments; `Expanded` ones hold variables that only the job knows.
+        folder: The job's own folder as the job sees it; it may hold `NAME` of `nemo_runspec.platforms.workload`.
         deferred: Whether the job looks its artifacts up itself, because their store cannot be read from here.
         env: The job's variables.
         redactor: Takes the secrets that this job knows out of what is shown or written.
@@ -80,6 +83,7 @@ class Job:
     obstacles: tuple[ProfileError, ...]
     job_dir: Path
     command: tuple[str, ...]
+    folder: PurePosixPath
     deferred: bool
     env: tuple[EnvVar, ...]
     redactor: Redactor
@@ -88,6 +92,11 @@ class Job:
     def in_pods(self) -> bool:
         """Whether it runs on a cloud, away from this machine's files."""
         return isinstance(self.profile, CloudProfile)
+
+    @property
+    def on_platform(self) -> bool:
+        """Whether a platform runs it: a cloud, a cluster, or a container engine; else it is a process of ours."""
+        return _is_on_platform(self.profile)
 
 
 def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_missing: bool = False) -> Job:
@@ -108,11 +117,11 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     config = build_job_config(
         parse_config(request, spec), profile=chosen, env_file=env_file, overrides=request.overrides
     )
-    in_pods = isinstance(chosen, CloudProfile)
+    on_platform, elsewhere = _is_on_platform(chosen), not chosen.shares_files
     workspace = workspace_of(config.tree)
     artifact_root = str(config.tree.run.get("artifacts", {}).get("root") or f"{workspace}/artifacts")
     # A path on a cluster's volumes says nothing here; a URL does.
-    deferred = in_pods and "://" not in artifact_root
+    deferred = elsewhere and "://" not in artifact_root
     resolution = Resolution(
         ArtifactStore(artifact_root), missing={} if allow_missing or deferred else None, deferred=deferred
     )
@@ -120,14 +129,14 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     run: dict[str, Any] = resolved["run"]
     profile = effective_profile(chosen, run["env"], overridden=_overridden(config))
     nodes = _nodes(spec, profile, config)
-    job_dir = generate_job_dir(spec.name, absolute(DEFAULT, error=ConfigError) if in_pods else workspace)
+    job_dir = generate_job_dir(spec.name, absolute(DEFAULT, error=ConfigError) if elsewhere else workspace)
     gpus = spec.resources.gpus_per_node or 0 if profile.gpus_per_node is None else profile.gpus_per_node
     place = _place(spec, profile, job_dir=PurePosixPath(job_dir), nodes=nodes)
-    own = () if in_pods else (EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),)
+    own = () if on_platform else (EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),)
     train_config: dict[str, Any] = extract_train_config(resolved)
     redactor = job_redactor(profile, request, config=resolved)
     found = obstacles(spec, profile, workspace, artifact_root)
-    readable = readable_secrets(redactor, train_config, request.passthrough) if in_pods else ()
+    readable = readable_secrets(redactor, train_config, request.passthrough) if on_platform else ()
     return Job(
         spec=spec,
         request=request,
@@ -144,6 +153,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
         obstacles=(*found, *readable),
         job_dir=job_dir,
         command=(*_command(spec, profile, place, gpus), *request.passthrough),
+        folder=place.job_dir,
         deferred=deferred and bool(resolution.inputs),
         env=(*build_env_vars(spec, profile, run=run, workspace=workspace, origins=config.origins), *own),
         redactor=redactor,
@@ -154,16 +164,22 @@ def _chosen_profile(request: RecipeConfig, env_file: EnvFile) -> Profile:
     if request.profile is None:
         return LocalProfile.default()
     chosen = load_env_profile(request.profile, env_file)
-    if isinstance(chosen, CloudProfile) and chosen.workspace is None:
-        return chosen.with_overrides({"workspace": chosen.pod_workspace}, Origin("its first volume"))
+    if chosen.workspace is None and chosen.default_workspace is not None:
+        folder, origin = chosen.default_workspace
+        return chosen.with_overrides({"workspace": folder}, Origin(origin))
     return chosen
+
+
+def _is_on_platform(profile: Profile) -> bool:
+    return profile.executor != "local"
 
 
 def _command(spec: Runspec, profile: Profile, place: Place, gpus: int) -> tuple[str, ...]:
     config = train_file(spec.config.format)
-    if isinstance(profile, CloudProfile):
-        processes = profile.nprocs_per_node or gpus or 1
-        return place.compose(spec, config=config, processes=processes, template=profile.run_command)
+    if _is_on_platform(profile):
+        # A launcher is one task of its node, which starts the processes that others count as tasks.
+        processes = profile.nprocs_per_node or gpus or profile.ntasks_per_node or 1
+        return place.compose(spec, config=config, processes=processes, template=getattr(profile, "run_command", None))
     # Here nobody counts on the GPUs that a script would like to have.
     return place.compose(spec, config=config, processes=profile.processes_per_node)
 
@@ -175,17 +191,20 @@ def _nodes(spec: Runspec, profile: Profile, config: MergedConfig) -> int:
     only who asks for more on the command line gets it.
     """
     asked = config.origins.get("run.env.nodes") == COMMAND_LINE
-    if spec.run.launch == "direct" and isinstance(profile, CloudProfile) and not asked:
+    if spec.run.launch == "direct" and _is_on_platform(profile) and not asked:
         return 1
     return profile.nodes or spec.resources.nodes
 
 
 def _place(spec: Runspec, profile: Profile, *, job_dir: PurePosixPath, nodes: int) -> Place:
-    if not isinstance(profile, CloudProfile):
+    if not _is_on_platform(profile):
         return Place.here(job_dir, PurePosixPath(spec.script_path))
     chosen = select(spec.script_path, profile.repo_root, profile.exclude)
     root = PurePosixPath(chosen.root.as_posix()) if chosen.root else None
-    return Place.pod(PurePosixPath(CODE_DIR, chosen.script or ""), nodes=nodes, repo_root=root)
+    folder = POD_JOB_DIR
+    if isinstance(profile, SlurmProfile) and profile.image_of(spec.image) is None:
+        folder = PurePosixPath(job_folder(profile.job_root))
+    return Place.away(chosen.script or "", nodes=nodes, repo_root=root, job_dir=folder)
 
 
 def _overridden(config: MergedConfig) -> frozenset[str]:

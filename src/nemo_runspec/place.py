@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 POD_JOB_DIR = PurePosixPath(JOB_LINK)
 """The job's folder in a pod."""
 
-POD_CODE_DIR = POD_JOB_DIR / "code"
-"""The working directory in a pod: the sources that came with the job, at their places in the repository."""
+CODE_FOLDER = "code"
+"""The working directory below it: the sources that came with the job, at their places in the repository."""
 
 DEFAULT_COMMAND = "python {script} --config {config}"
 
@@ -64,16 +64,20 @@ class Place:
         return cls(job_dir, script, sys.executable, expands=True)
 
     @classmethod
-    def pod(cls, script: PurePosixPath, *, nodes: int, repo_root: PurePosixPath | None) -> Place:
-        """Give the place of a job in pods.
+    def away(
+        cls, script: str, *, nodes: int, repo_root: PurePosixPath | None, job_dir: PurePosixPath = POD_JOB_DIR
+    ) -> Place:
+        """Give the place of a job in pods or containers, or on a cluster's nodes.
 
         Args:
-            script: The script, as a pod sees it.
-            nodes: Number of pods.
-            repo_root: Folder of this machine whose sources travel; paths below it are found in the pod's copy.
+            script: The script's place among the sources that travel.
+            nodes: Number of nodes.
+            repo_root: Folder of this machine whose sources travel; paths below it are found in the job's copy.
+            job_dir: The job's folder, as the job sees it.
         """
-        relocated = ((str(repo_root), str(POD_CODE_DIR)),) if repo_root else ()
-        return cls(POD_JOB_DIR, script, "python", nodes, relocated=relocated)
+        code = job_dir / CODE_FOLDER
+        relocated = ((str(repo_root), str(code)),) if repo_root else ()
+        return cls(job_dir, code / script, "python", nodes, relocated=relocated)
 
     def compose(self, spec: Runspec, *, config: str, processes: int, template: str | None = None) -> tuple[str, ...]:
         """Compose the command that runs a recipe's script.

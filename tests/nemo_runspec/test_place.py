@@ -11,7 +11,7 @@ from nemo_runspec.spec import Runspec, parse
 from nemo_runspec.words import join
 from tests.nemo_runspec.recipes import write_recipe
 
-SCRIPT = PurePosixPath("/nemo_run/code/src/recipes/train.py")
+SCRIPT = "src/recipes/train.py"
 
 
 def _spec(folder: Path, *, launch: str = "torchrun", cmd: str | None = None) -> Runspec:
@@ -32,7 +32,7 @@ def test_on_this_machine_torchrun_is_this_interpreters_and_stands_alone(tmp_path
 
 
 def test_in_pods_torchrun_learns_its_place_from_the_platform(tmp_path: Path) -> None:
-    place = Place.pod(SCRIPT, nodes=2, repo_root=None)
+    place = Place.away(SCRIPT, nodes=2, repo_root=None)
     command = join(place.compose(_spec(tmp_path), config="train.yaml", processes=8))
     assert command == (
         'python -m nemo_runspec.torchrun --nnodes "$NNODES" --node-rank "$NODE_RANK" --master-addr "$MASTER_ADDR"'
@@ -42,7 +42,7 @@ def test_in_pods_torchrun_learns_its_place_from_the_platform(tmp_path: Path) -> 
 
 
 def test_one_pod_meets_nobody(tmp_path: Path) -> None:
-    command = Place.pod(SCRIPT, nodes=1, repo_root=None).compose(_spec(tmp_path), config="t.yaml", processes=2)
+    command = Place.away(SCRIPT, nodes=1, repo_root=None).compose(_spec(tmp_path), config="t.yaml", processes=2)
     assert "--standalone" in command
     assert "--master-addr" not in command
 
@@ -51,32 +51,32 @@ def test_variables_are_filled_in_where_the_command_runs(tmp_path: Path, monkeypa
     monkeypatch.setenv("SPEED", "11")
     spec = _spec(tmp_path, launch="direct", cmd="python {script} --speed=$SPEED --config {config}")
     here = Place.here(PurePosixPath("/jobs"), PurePosixPath("/s.py")).compose(spec, config="t.yaml", processes=1)
-    pod = Place.pod(SCRIPT, nodes=1, repo_root=None).compose(spec, config="t.yaml", processes=1)
+    pod = Place.away(SCRIPT, nodes=1, repo_root=None).compose(spec, config="t.yaml", processes=1)
     assert "--speed=11" in here
     assert '"--speed=$SPEED"' in join(pod)
 
 
 def test_a_profiles_command_replaces_the_scripts(tmp_path: Path) -> None:
-    place = Place.pod(SCRIPT, nodes=1, repo_root=None)
+    place = Place.away(SCRIPT, nodes=1, repo_root=None)
     spec = _spec(tmp_path, launch="direct", cmd="python {script}")
     command = place.compose(spec, config="t.yaml", processes=1, template="uv run {script} -- {config}")
-    assert command == ("uv", "run", str(SCRIPT), "--", "/nemo_run/t.yaml")
+    assert command == ("uv", "run", f"/nemo_run/code/{SCRIPT}", "--", "/nemo_run/t.yaml")
 
 
 def test_a_profiles_command_that_torchrun_cannot_start_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match='run_command = "uv run'):
-        Place.pod(SCRIPT, nodes=1, repo_root=None).compose(
+        Place.away(SCRIPT, nodes=1, repo_root=None).compose(
             _spec(tmp_path), config="t.yaml", processes=1, template="uv run {script}"
         )
     with pytest.raises(SpecError, match='cmd = "uv run') as caught:
-        Place.pod(SCRIPT, nodes=1, repo_root=None).compose(
+        Place.away(SCRIPT, nodes=1, repo_root=None).compose(
             _spec(tmp_path, cmd="uv run {script}"), config="t.yaml", processes=1
         )
     assert caught.value.where is not None
 
 
 def test_paths_of_what_travels_are_found_in_the_pod() -> None:
-    place = Place.pod(SCRIPT, nodes=1, repo_root=PurePosixPath("/work_of/me/repo"))
+    place = Place.away(SCRIPT, nodes=1, repo_root=PurePosixPath("/work_of/me/repo"))
     config = {
         "a": "/work_of/me/repo/src/x.json",
         "b": ["/work_of/me/repo"],
@@ -91,3 +91,11 @@ def test_paths_of_what_travels_are_found_in_the_pod() -> None:
         "d": 3,
         "e": "repo",
     }
+
+
+def test_on_a_node_the_jobs_folder_is_the_real_one(tmp_path: Path) -> None:
+    folder = PurePosixPath("/lustre/me/nemo_runs/jobs/x")
+    place = Place.away(SCRIPT, nodes=1, repo_root=PurePosixPath("/here"), job_dir=folder)
+    command = place.compose(_spec(tmp_path, launch="direct"), config="t.yaml", processes=1)
+    assert command == ("python", f"{folder}/code/{SCRIPT}", "--config", f"{folder}/t.yaml")
+    assert place.relocate("/here/src/x.json") == f"{folder}/code/src/x.json"

@@ -45,12 +45,14 @@ class Profile(Table):
     """
 
     executor: ClassVar[str]
+    shares_files: ClassVar[bool] = False
+    """Whether a path means the same to a job as it does here."""
     confidential_keys: ClassVar[frozenset[str]] = frozenset()
 
     parents: tuple[str, ...] = ()
     container_image: str | None = key(
         TEXT,
-        "Container image (on Slurm also a path to a .sqsh file), instead of the one that the script names.",
+        "Container image, instead of the one that the script names; on Slurm also a path to a .sqsh file, or `none`.",
         example='"nvcr.io/nvidia/nemo:25.11.nemotron_3_nano"',
         aliases=("container",),
     )
@@ -122,6 +124,11 @@ class Profile(Table):
     def secret_references(self) -> Mapping[str, str]:
         """Give the platform's own secret for each variable, where `secrets` is a table."""
         return self.secrets if isinstance(self.secrets, Mapping) else {}
+
+    @property
+    def default_workspace(self) -> tuple[str, str] | None:
+        """Where results go without `workspace`, and why there; None for `output` here."""
+        return None
 
     @property
     def processes_per_node(self) -> int:

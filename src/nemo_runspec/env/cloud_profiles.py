@@ -124,6 +124,11 @@ class CloudProfile(Profile):
         shared = [volume for volume in kept if is_shared(volume)]
         return str((shared or kept)[0][self.folder_key])
 
+    @property
+    def default_workspace(self) -> tuple[str, str] | None:
+        """The first volume that keeps what is written."""
+        return self.pod_workspace, "its first volume"
+
     def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
         """Yield what the platform would refuse, and what would be lost with a pod."""
         # Not super(): with slots=True the class that super() remembers is not the one that the decorator returns.

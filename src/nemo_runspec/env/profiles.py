@@ -6,11 +6,13 @@ These declarations are the only place where a key is named; checking, completion
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from nemo_runspec.env.base import TEXT, Profile
 from nemo_runspec.env.cloud_profiles import DGXCloudProfile, LeptonProfile
 from nemo_runspec.env.tables import TableField, key, table_fields
+from nemo_runspec.errors import ProfileError
+from nemo_runspec.paths import absolute
 from nemo_runspec.toml.kinds import Either, Flag, Integer, ListOf, TableOf, Text
 from nemo_runspec.toml.source import Problem
 from nemo_runspec.toml.values import freeze
@@ -24,6 +26,7 @@ class LocalProfile(Profile):
     """Jobs run on this machine, without a container."""
 
     executor: ClassVar[str] = "local"
+    shares_files: ClassVar[bool] = True
 
     # Replaced by the name that torchrun users know; the common name stays as an alias.
     nprocs_per_node: None = field(default=None, init=False)
@@ -45,6 +48,7 @@ class DockerProfile(Profile):
     """Jobs run in a container of the Docker engine on this machine."""
 
     executor: ClassVar[str] = "docker"
+    shares_files: ClassVar[bool] = True
 
     mounts: tuple[str | Mapping[str, Any], ...] = key(
         ListOf(TEXT, "mounts"),
@@ -84,17 +88,48 @@ class SlurmProfile(Profile):
     port: int | None = key(Integer(1, 65535), "SSH port.", example="22")
     user: str | None = key(TEXT, "User on the login node; without it, the local user's name.", example='"me"')
     identity: str | None = key(TEXT, "SSH private key file.", example='"~/.ssh/id_ed25519"')
+    known_hosts: str | None = key(
+        TEXT,
+        "File with the login node's host key, beside the system's and `~/.ssh/known_hosts`.",
+        example='"~/.ssh/known_hosts_cluster"',
+    )
+    accept_new_host_keys: bool | None = key(
+        Flag(), "Trust the host key of a login node that is met for the first time, and remember it.", example="false"
+    )
     remote_job_dir: str | None = key(
-        TEXT, 'Folder on the cluster for job files; needed with `tunnel = "ssh"`.', example='"/lustre/me/jobs"'
+        TEXT,
+        'Folder on the cluster for job files and sources; needed with `tunnel = "ssh"`, `output/slurm` otherwise.',
+        example='"/lustre/me/jobs"',
     )
     additional_parameters: Mapping[str, Any] = key(
         TableOf(Either((((bool,), Flag()), ((int,), Integer(0)), ((str,), TEXT))), "sbatch flags"),
-        "Any other sbatch flags, with `_` for `-`.",
+        "Any other sbatch flags, with `_` for `-`; `true` gives one without a value.",
         example='{ mail_type = "FAIL" }',
     )
     srun_args: tuple[str, ...] = key(
         ListOf(TEXT, "srun arguments"), "More arguments of srun.", example='["--mpi=pmix"]'
     )
+
+    def image_of(self, script: str | None) -> str | None:
+        """Give the container image of a job, or None for none.
+
+        Args:
+            script: The image that the script names.
+        """
+        image = self.container_image or script
+        return None if image == NO_CONTAINER else image
+
+    @property
+    def job_root(self) -> str:
+        """Give the folder for job files, as the cluster sees it."""
+        if self.remote_job_dir is not None and (self.tunnel == "ssh" or self.remote_job_dir.startswith("/")):
+            return self.remote_job_dir.rstrip("/") or "/"
+        return str(absolute(self.remote_job_dir or "output/slurm", error=ProfileError))
+
+    @property
+    def default_workspace(self) -> tuple[str, str] | None:
+        """Where results go on a cluster whose files are not this machine's, and why there."""
+        return (f"{self.job_root}/workspace", "its remote_job_dir") if self.tunnel == "ssh" else None
 
     def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
         """Yield, besides, what SSH needs and is not there."""
@@ -107,6 +142,9 @@ class SlurmProfile(Profile):
                 message = f"profile '{self.name}': tunnel = \"ssh\" needs '{name}'"
                 yield Problem(message, self.where("tunnel"), f'Add, for example: {name} = "{example}"')
 
+
+NO_CONTAINER: Final = "none"
+"""A `container_image` of Slurm profiles: the job runs on the node itself, whatever image the script names."""
 
 _PROFILES: tuple[type[Profile], ...] = (LocalProfile, DockerProfile, SlurmProfile, LeptonProfile, DGXCloudProfile)
 EXECUTORS: Mapping[str, type[Profile]] = freeze({profile.executor: profile for profile in _PROFILES})

@@ -16,7 +16,7 @@ from nemo_runspec.executors.checks import command_problems, storage_problems, va
 from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, LAUNCH_SCRIPT
 from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.limits import LIMITS
-from nemo_runspec.platforms.workload import NAME, JobFiles, Request, Workload, canonical
+from nemo_runspec.platforms.workload import JobFiles, Request, Workload, canonical, job_folder
 from nemo_runspec.toml.source import raise_problems
 from nemo_runspec.toml.values import empty_table
 
@@ -102,7 +102,7 @@ def build_request(job: CloudJob) -> tuple[Request, Plan]:
         exclude=source.exclude,
         source=job.source is not None,
         pod_nemotron_home=job.home,
-        pod_job_dir=pod_job_dir(job.home),
+        pod_job_dir=job_folder(job.home),
         job_files={**job.files, LAUNCH_SCRIPT: (job.launch.encode(), True)},
         nodes=job.nodes,
     )
@@ -129,16 +129,6 @@ def _check(job: CloudJob) -> None:
         *command_problems(job.launch),
     ]
     raise_problems(problems, ProfileError, summary=f"this job for {LIMITS[job.executor].label}")
-
-
-def pod_job_dir(home: str, name: str = NAME) -> str:
-    """Give the folder of a job in its pods.
-
-    Args:
-        home: As in `CloudJob`.
-        name: The workload's unique name.
-    """
-    return f"{home.rstrip('/')}/jobs/{name}"
 
 
 def _workload(job: CloudJob, plan: Plan) -> Workload:

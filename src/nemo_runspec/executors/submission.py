@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from nemo_runspec.errors import DeniedError, GoneError, RefusedError
 from nemo_runspec.executors.connection import connect, kept
 from nemo_runspec.executors.journal import Entry, Journal
-from nemo_runspec.executors.request import pod_job_dir
 from nemo_runspec.platforms.abandoning import AbandonedError
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.names import new_token, workload_name
+from nemo_runspec.platforms.workload import job_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def send(request: Request, title: str, sender: Sender, *, platform: Platform | N
         title=title,
         experiment=sender.experiment,
         job_dir=sender.job_dir,
-        pod_job_dir=pod_job_dir(sender.home, name),
+        pod_job_dir=job_folder(sender.home, name),
         digest=request.digest,
         connection=kept(sender.connection, client),
     )

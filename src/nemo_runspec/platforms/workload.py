@@ -46,6 +46,16 @@ class Workload:
     retries: int = 0
 
 
+def job_folder(home: str, name: str = NAME) -> str:
+    """Give the folder of a job.
+
+    Args:
+        home: The folder that keeps jobs and sources.
+        name: The workload's unique name.
+    """
+    return f"{home.rstrip('/')}/jobs/{name}"
+
+
 JobFiles = Mapping[str, tuple[bytes, bool]]
 """Path below the job's folder -> content, and whether it is executable."""
 
