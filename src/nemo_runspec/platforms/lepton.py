@@ -24,6 +24,7 @@ from nemo_runspec.platforms.following import Newborns, follow, stop
 from nemo_runspec.platforms.http import Api, Patience
 from nemo_runspec.platforms.kubernetes import escape, in_pod_order
 from nemo_runspec.platforms.limits import LIMITS, lacking_problems, mount_problems
+from nemo_runspec.platforms.removal import remove_ended
 from nemo_runspec.platforms.storage import NODE_LOCAL
 from nemo_runspec.platforms.workload import (
     NAME,
@@ -246,6 +247,15 @@ class LeptonClient:
         self._newborns.add(identifier)
         return Submitted("lepton", request.kind, identifier, name)
 
+    def find(self, kind: str, name: str) -> Submitted | None:
+        """Look a job up by its name; see `Platform.find`."""
+        path = f"/jobs/{quote(name, safe='')}"
+        try:
+            job = self._api.call("GET", path, query=_ALL, deadline_s=self._patience.look_s, doubting=True)
+        except GoneError:
+            return None
+        return Submitted("lepton", kind, _id_of(job) or name, name)
+
     def look(self, workload: Submitted) -> Seen:
         """Ask how the job stands; see `Platform.look`."""
         try:
@@ -284,6 +294,14 @@ class LeptonClient:
         if not stop(lambda: self._api.call("DELETE", _path(workload), query=_ALIVE), look, _ENDED, self._patience):
             message = f"Lepton has not stopped the job '{workload.name}': it is '{look().word}'"
             raise PlatformError(message, remedy="Cancel it again, or stop it on the dashboard.")
+
+    def remove(self, workload: Submitted) -> None:
+        """Delete the record and the logs of an ended job; see `Platform.remove`."""
+        remove_ended(
+            workload.name,
+            self.look(workload),
+            lambda: self._api.call("DELETE", _path(workload), query=_ALIVE),
+        )
 
     def _find(self, name: str) -> str | None:
         try:

@@ -25,6 +25,7 @@ from nemo_runspec.platforms.following import Newborns, follow, stop
 from nemo_runspec.platforms.http import Api, Patience
 from nemo_runspec.platforms.kubernetes import escape, in_pod_order, pod_log_path, pods_path
 from nemo_runspec.platforms.limits import LIMITS, mount_problems, text_problem
+from nemo_runspec.platforms.removal import remove_ended
 from nemo_runspec.platforms.workload import (
     CLUSTER_ID,
     NAME,
@@ -232,6 +233,11 @@ class RunaiClient:
         self._newborns.add(identifier)
         return Submitted("dgxcloud", request.kind, identifier, name)
 
+    def find(self, kind: str, name: str) -> Submitted | None:
+        """Look a workload up by its name in the project's list; see `Platform.find`."""
+        found = self._find(name, self._patience.look_s)
+        return Submitted("dgxcloud", kind, found, name) if found else None
+
     def look(self, workload: Submitted) -> Seen:
         """Ask how the workload stands; see `Platform.look`."""
         try:
@@ -296,6 +302,10 @@ class RunaiClient:
         if not stop(delete, look, _GONE, self._patience):
             message = f"run:ai has not deleted the workload '{workload.name}': it is '{look().word}'"
             raise PlatformError(message, remedy="Cancel it again, or delete it in run:ai's own view.")
+
+    def remove(self, workload: Submitted) -> None:
+        """Delete the record of an ended workload; see `Platform.remove`."""
+        remove_ended(workload.name, self.look(workload), lambda: self._api.call("DELETE", self._path(workload)))
 
     def _path(self, workload: Submitted) -> str:
         return f"/workloads/{workload.kind}/{quote(self._id(workload), safe='')}"
