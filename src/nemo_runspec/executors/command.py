@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_run.core.execution.launcher import FaultTolerance, Torchrun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torchx.specs import Role
 
 _MACROS: Final = {"$$${head_node_ip_var}": "$MASTER_ADDR", "$$${node_rank_var}": "$NODE_RANK"}
 """What nemo-run leaves to the executor in `ft_launcher`'s arguments -> the pod's variable."""
 
 
-def command_text(role: Role, executor: Any) -> str:  # noqa: ANN401 - an executor of nemo-run, which ships no types
+def command_text(role: Role, executor: Any, path_of: Callable[[str], str] = str) -> str:  # noqa: ANN401 - an executor of nemo-run, which ships no types
     """Give a role's command, quoted so that every argument reaches the program as it is.
 
     nemo-run quotes what it composes for `torchrun` and `ft_launcher`, where `$NODE_RANK` and the like are the pod's
@@ -23,9 +25,10 @@ def command_text(role: Role, executor: Any) -> str:  # noqa: ANN401 - an executo
     Args:
         role: The role as nemo-run's components make it.
         executor: The executor, which knows the launcher.
+        path_of: Gives a word as the job sees it, where a path below `/nemo_run` is another one there.
     """
     launcher = executor.get_launcher()
-    words = list(role.args)
+    words = [path_of(word) for word in role.args]
     before: list[str] = []
     if launcher.nsys_profile:
         # nemo-run ends the profiler's command with an empty word.

@@ -60,6 +60,12 @@ class DGXCloudExecutor(CloudExecutor, nemo_run.DGXCloudExecutor):  # type: ignor
         self.settle()
 
     @property
+    def connection(self) -> Mapping[str, str]:
+        """How run:ai is reached; its secret is a reference."""
+        keys = ("base_url", "kube_apiserver_url", "client_id", "project_name", "client_secret")
+        return {**super().connection, **{name: getattr(self, name) for name in keys}}
+
+    @property
     def home(self) -> str:
         """The folder of a volume that keeps jobs and sources."""
         return str(self.pvc_nemo_run_dir)

@@ -1,7 +1,7 @@
-"""The schedulers through which torchx, and so nemo-run, starts, watches and stops cloud jobs.
+"""The scheduler through which torchx, and so nemo-run, starts, watches and stops the jobs of every platform.
 
-Both clouds have the same one: what differs between them is in their clients. torchx finds it by the entry points
-`nemo_runspec_lepton` and `nemo_runspec_dgxcloud`.
+What differs between platforms is in their clients. torchx finds it by the entry points `nemo_runspec_lepton`,
+`nemo_runspec_dgxcloud`, `nemo_runspec_slurm` and `nemo_runspec_docker`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Schedule
 from torchx.specs import AppDryRunInfo, AppState, ReplicaStatus, Role, RoleStatus, runopts
 
 from nemo_runspec.errors import NemotronError
-from nemo_runspec.executors import dgxcloud, lepton
 from nemo_runspec.executors.command import command_text
 from nemo_runspec.executors.connection import connect
 from nemo_runspec.executors.follow import log_lines
 from nemo_runspec.executors.journal import Entry, Journal, name_in
+from nemo_runspec.executors.platform import Task
 from nemo_runspec.platforms.workload import JobState
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torchx.specs import AppDef
 
-    from nemo_runspec.executors.cloud import CloudExecutor
+    from nemo_runspec.executors.platform import PlatformExecutor
     from nemo_runspec.platforms.workload import Platform, Seen
 
 log = logging.getLogger(__name__)
@@ -57,28 +57,29 @@ _MESSAGES: Final[Mapping[JobState, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class CloudTask:
-    """A task that is ready to be sent.
+class PlatformJob:
+    """A job that is ready to be sent.
 
     Args:
         executor: Where it runs.
         title: What it is called.
-        command: Its command, quoted for a shell.
-        env: Its variables.
+        tasks: Its tasks, with commands that are quoted for a shell.
     """
 
-    executor: CloudExecutor
+    executor: PlatformExecutor
     title: str
-    command: str
-    env: Mapping[str, str]
+    tasks: tuple[Task, ...]
 
     def __str__(self) -> str:
         """Show it without the values of its variables."""
-        place = f"{self.executor.nodes} x {self.executor.container_image} on {self.executor.platform}"
-        return f"{self.title}: {place}\n{self.command}\nvariables: {', '.join(sorted(self.env))}"
+        place = f"{self.executor.nodes} x {self.executor.container_image or 'node'} on {self.executor.platform}"
+        lines = [f"{self.title}: {place}"]
+        for task in self.tasks:
+            lines += [task.command, f"variables: {', '.join(sorted(task.env or {}))}"]
+        return "\n".join(lines)
 
 
-class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # neither ships types
+class PlatformScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # neither ships types
     """A scheduler whose jobs are what the journal has a record of."""
 
     def __init__(self, backend: str, session_name: str) -> None:
@@ -93,15 +94,17 @@ class CloudScheduler(SchedulerMixin, Scheduler[Any]):  # type: ignore[misc]  # n
     def _validate(self, app: AppDef, scheduler: str) -> None:
         """Check nothing here: the request is checked when it is built, with all that it needs."""
 
-    def _submit_dryrun(self, app: AppDef, cfg: CloudExecutor) -> AppDryRunInfo[CloudTask]:
-        (role,) = app.roles
-        return AppDryRunInfo(CloudTask(cfg, role.name, command_text(role, cfg), dict(role.env)), str)
+    def _submit_dryrun(self, app: AppDef, cfg: PlatformExecutor) -> AppDryRunInfo[PlatformJob]:
+        tasks = tuple(Task(role.name, command_text(role, cfg, cfg.path_of), dict(role.env)) for role in app.roles)
+        title = app.name if len(tasks) > 1 else tasks[0].name
+        return AppDryRunInfo(PlatformJob(cfg, title, tasks), str)
 
-    def schedule(self, dryrun_info: AppDryRunInfo[CloudTask]) -> str:
-        """Send a task, and give the identifier under which it is found again."""
-        task: CloudTask = dryrun_info.request
-        task.executor.package(task.executor.packager, task.title)
-        return task.executor.submit(task.title, task.command, task.env).app_id
+    def schedule(self, dryrun_info: AppDryRunInfo[PlatformJob]) -> str:
+        """Send a job, and give the identifier under which it is found again."""
+        job: PlatformJob = dryrun_info.request
+        for task in job.tasks:
+            job.executor.package(job.executor.packager, task.name)
+        return job.executor.submit(job.title, job.tasks).app_id
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Tell how a job stands; None for one that was not sent from here.
@@ -161,21 +164,21 @@ def _message(seen: Seen) -> str:
     return _MESSAGES.get(seen.state, "") or seen.word
 
 
-def create_lepton_scheduler(session_name: str, **_: object) -> CloudScheduler:
-    """Make the scheduler of Lepton's jobs; torchx calls it.
-
-    Args:
-        session_name: torchx' session.
-        **_: What nemo-run gives to every scheduler.
-    """
-    return CloudScheduler(lepton.SCHEDULER, session_name)
+def create_lepton_scheduler(session_name: str, **_: object) -> PlatformScheduler:
+    """Make the scheduler of Lepton's jobs; torchx calls it with its session and what nemo-run gives to every one."""
+    return PlatformScheduler("nemo_runspec_lepton", session_name)
 
 
-def create_dgxcloud_scheduler(session_name: str, **_: object) -> CloudScheduler:
-    """Make the scheduler of run:ai's jobs; torchx calls it.
+def create_dgxcloud_scheduler(session_name: str, **_: object) -> PlatformScheduler:
+    """Make the scheduler of run:ai's jobs, likewise."""
+    return PlatformScheduler("nemo_runspec_dgxcloud", session_name)
 
-    Args:
-        session_name: torchx' session.
-        **_: What nemo-run gives to every scheduler.
-    """
-    return CloudScheduler(dgxcloud.SCHEDULER, session_name)
+
+def create_slurm_scheduler(session_name: str, **_: object) -> PlatformScheduler:
+    """Make the scheduler of Slurm jobs, likewise."""
+    return PlatformScheduler("nemo_runspec_slurm", session_name)
+
+
+def create_docker_scheduler(session_name: str, **_: object) -> PlatformScheduler:
+    """Make the scheduler of Docker jobs, likewise."""
+    return PlatformScheduler("nemo_runspec_docker", session_name)

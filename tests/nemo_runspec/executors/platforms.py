@@ -28,6 +28,7 @@ class FakePlatform:
     refusal: PlatformError | None = None
     looks: int = 0
     sent: list[tuple[str, Request]] = field(default_factory=list)
+    removed: list[Submitted] = field(default_factory=list)
     cancelled: list[Submitted] = field(default_factory=list)
 
     def submit(self, request: Request, name: str) -> Submitted:
@@ -40,6 +41,13 @@ class FakePlatform:
         self.looks += 1
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         return Seen(state, state.value.title())
+
+    def find(self, kind: str, name: str) -> Submitted | None:
+        found = [request for sent, request in self.sent if sent == name]
+        return Submitted(found[0].platform, kind, f"id-of-{name}", name) if found else None
+
+    def remove(self, workload: Submitted) -> None:
+        self.removed.append(workload)
 
     def pods(self, workload: Submitted) -> tuple[str, ...]:  # noqa: ARG002 - every workload has the same pods
         return tuple(self.logs)

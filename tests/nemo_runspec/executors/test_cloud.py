@@ -21,6 +21,7 @@ from nemo_runspec.data_mover import exit_code_of
 from nemo_runspec.data_mover.packager import SourcePackager
 from nemo_runspec.errors import PayloadError, ProfileError, RefusedError, UnreachableError
 from nemo_runspec.executors import cloud, request, scheduler, submission
+from nemo_runspec.executors import platform as platform_executors
 from nemo_runspec.executors.journal import Journal
 from nemo_runspec.platforms.workload import JobState
 from tests.nemo_runspec.executors.clouds import BOTH, FolderPackager, launched, lepton
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> FakePlatform:
     fake = FakePlatform()
-    for module in (cloud, scheduler, submission):
+    for module in (platform_executors, scheduler, submission):
         monkeypatch.setattr(module, "connect", lambda *_: fake)
     return fake
 
