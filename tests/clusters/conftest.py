@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.clusters.beds import docker, images
 from tests.clusters.beds import slurm as slurm_bed
 from tests.clusters.beds import sshd as ssh_bed
 
@@ -56,3 +59,23 @@ def sshd(slurm: SlurmBed) -> Iterator[SshBed]:
     bed = ssh_bed.SshBed.start(slurm.user, slurm.environment)
     yield bed
     bed.stop()
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[docker.DockerBed]:
+    """Give an engine with two images."""
+    require_beds(docker.TOOLS)
+    # Not pytest's own folder: a socket's name may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="docker-bed-") as folder:
+        bed = docker.DockerBed.start(Path(folder) / "engine", names=(images.BUSYBOX, images.PYTHON))
+        try:
+            yield bed
+        finally:
+            bed.stop()
+
+
+@pytest.fixture
+def docker_bed(docker_engine: docker.DockerBed) -> Iterator[docker.DockerBed]:
+    """Give the engine, and take away what the test has made on it."""
+    yield docker_engine
+    docker_engine.clear()
