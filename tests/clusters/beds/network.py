@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
+
+from tests.clusters.beds.processes import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ class Network:
                 f"link add {network.link(node)} type veth peer name eth0 netns {network.namespace(node)}",
                 f"link set {network.link(node)} master {bridge} up",
             ]
-        _ip("-batch", "-", text="\n".join(lines))
+        command("ip", "-batch", "-", text="\n".join(lines))
         for node in nodes:
             inside = [
                 f"addr add {network.address(node)}/{network.subnet.prefixlen} dev eth0",
@@ -57,11 +58,11 @@ class Network:
                 "link set lo up",
                 f"route add default via {network.controller}",
             ]
-            _ip("-n", network.namespace(node), "-batch", "-", text="\n".join(inside))
-        # A Docker engine on the machine forbids forwarding, and some kernels let bridged packets through the same rules.
+            command("ip", "-n", network.namespace(node), "-batch", "-", text="\n".join(inside))
+        # A Docker engine forbids forwarding, and some kernels put bridged packets through the same rules.
         rule = ["FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"]
         keeper.undo("run", "iptables", "--wait", "-D", *rule)
-        subprocess.run(["iptables", "--wait", "-I", *rule], check=True, capture_output=True, timeout=20)
+        command("iptables", "--wait", "-I", *rule)
         return network
 
     @property
@@ -83,11 +84,11 @@ class Network:
 
     def set_up(self, node: str, *, up: bool) -> None:
         """Plug a node's cable in, or pull it."""
-        _ip("link", "set", self.link(node), "up" if up else "down")
+        command("ip", "link", "set", self.link(node), "up" if up else "down")
 
 
 def _unused_subnet() -> IPv4Network:
-    routes = json.loads(_ip("-json", "route", "show", "table", "all"))
+    routes = json.loads(command("ip", "-json", "route", "show", "table", "all"))
     taken = {
         IPv4Network(route["dst"], strict=False) for route in routes if route["dst"][0].isdigit() and "." in route["dst"]
     }
@@ -95,11 +96,3 @@ def _unused_subnet() -> IPv4Network:
         subnet = IPv4Network((f"10.{128 + secrets.randbelow(64)}.{secrets.randbelow(256)}.0", 24))
         if not any(subnet.overlaps(other) for other in taken):
             return subnet
-
-
-def _ip(*arguments: str, text: str = "") -> str:
-    done = subprocess.run(["ip", *arguments], input=text, capture_output=True, text=True, check=False, timeout=20)
-    if done.returncode:
-        message = f"ip {' '.join(arguments)}: {done.stderr}"
-        raise OSError(message)
-    return done.stdout

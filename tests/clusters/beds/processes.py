@@ -9,17 +9,41 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.clusters.beds import reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 _POLL_S = 0.03
 _STOP_S = 10.0
 _UNDO_S = 60.0
+_COMMAND_S = 60.0
+
+# For root, whose PATH may lack the administrator's programs.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def command(*argv: str, text: str = "") -> str:
+    """Run one of the system's programs, and give what it printed.
+
+    Args:
+        argv: The command.
+        text: What it reads.
+
+    Raises:
+        OSError: It failed; the message has its words.
+    """
+    environment = {**os.environ, "PATH": SYSTEM_PATH}
+    done = subprocess.run(
+        argv, env=environment, input=text, capture_output=True, text=True, check=False, timeout=_COMMAND_S
+    )
+    if done.returncode:
+        message = f"{' '.join(argv)}: {done.stdout}{done.stderr}"
+        raise OSError(message)
+    return done.stdout
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

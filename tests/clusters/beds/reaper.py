@@ -74,7 +74,8 @@ def _kill_all(find: Callable[[], Iterable[int]], what: str) -> None:
 
 
 def _run(*argv: str) -> None:
-    subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20)
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    subprocess.run(argv, env=environment, check=True, capture_output=True, text=True, timeout=20)
 
 
 def stop_process(pid: int, start: int) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import shutil
 import signal
 import socket
-import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -18,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from tests.clusters.beds import reaper
 from tests.clusters.beds.network import Network
 from tests.clusters.beds.ports import free_ports
-from tests.clusters.beds.processes import Daemon, Keeper, wait_until
-from tests.clusters.beds.slurm_files import GPUS_PER_NODE, Layout
+from tests.clusters.beds.processes import SYSTEM_PATH, Daemon, Keeper, wait_until
+from tests.clusters.beds.slurm_files import Layout
+from tests.clusters.beds.slurm_folders import make_folders, make_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-HERE = Path(__file__).resolve().parent
 NODES = ("n1", "n2")
 ACCOUNT = "research"
 FINAL = (
@@ -40,7 +37,6 @@ FINAL = (
 )
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "iptables", "nsenter", "unsquashfs", "gcc")
 
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READY_S = 60.0
 _QUEUE_FORMAT = "%i\x1f%j\x1f%k\x1f%T\x1f%u"
 _RECORD_FIELDS = "JobID,JobName,Comment,State,User"
@@ -97,10 +93,10 @@ class SlurmBed:
         suffix = secrets.token_hex(2)
         folder = folder or Path(tempfile.gettempdir(), f"nemotron-bed-{secrets.token_hex(3)}")
         keeper.undo("folder", str(folder))
-        _make_folders(folder)
+        make_folders(folder)
         user = f"nemo{suffix}"
         keeper.undo("user", user)
-        _make_user(user, folder)
+        make_user(user, folder)
         network = Network.make(keeper, suffix, NODES)
         controller, database, node = free_ports(3)
         layout = Layout(
@@ -129,7 +125,7 @@ class SlurmBed:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"SLURM_CONF": str(self.config), "PATH": f"{self.folder}/bin:{_SYSTEM_PATH}"}
+        return {"SLURM_CONF": str(self.config), "PATH": f"{self.folder}/bin:{SYSTEM_PATH}"}
 
     @property
     def work(self) -> Path:
@@ -272,10 +268,10 @@ class SlurmBed:
 
     def freeze_controller(self) -> None:
         """Stop the controller from answering: it accepts connections, and reads them when it is thawed."""
-        self._daemons["slurmctld"].signal(signal.SIGSTOP)
+        self._daemons["slurmctld"].send(signal.SIGSTOP)
 
     def thaw_controller(self) -> None:
-        self._daemons["slurmctld"].signal(signal.SIGCONT)
+        self._daemons["slurmctld"].send(signal.SIGCONT)
 
     def stop_controller(self) -> None:
         self._daemons["slurmctld"].stop()
@@ -348,8 +344,8 @@ class SlurmBed:
         run, data = self.folder / "run", self.folder / "db"
         self._start(
             "mariadbd", "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={run}/mariadb.sock",
-            f"--pid-file={run}/mariadb.pid", "--skip-networking", "--skip-grant-tables", "--innodb-buffer-pool-size=64M",
-            "--innodb-lock-wait-timeout=900",
+            f"--pid-file={run}/mariadb.pid", "--skip-networking", "--skip-grant-tables",
+            "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900",
         )  # fmt: skip
         self._daemons["mariadbd"].wait_ready((run / "mariadb.sock").is_socket, _READY_S)
 
@@ -371,42 +367,6 @@ class SlurmBed:
             "sinfo", "-hN", "-p", "batch", "-n", ",".join(nodes), "-o", "%T", check=False, user="root"
         ).stdout
         return listing.split().count("idle")
-
-
-def _make_folders(folder: Path) -> None:
-    folder.mkdir(mode=0o755)
-    folder.chmod(0o755)
-    for name in ("etc", "bin", "lib", "log", "run", "state", "spool", "db", "gpu", "munge", "faults", "registry"):
-        (folder / name).mkdir(mode=0o755)
-    for name in ("cache", "run", "records"):
-        (folder / "containers" / name).mkdir(mode=0o755, parents=True)
-    (folder / "db").chmod(0o700)
-    (folder / "run").chmod(0o700)
-    # Both kinds of user arm and disarm faults.
-    (folder / "faults").chmod(0o777)
-    (folder / "faults/calls").touch()
-    (folder / "faults/calls").chmod(0o666)
-    key = folder / "munge/key-file"
-    key.touch(mode=0o600)
-    key.write_bytes(secrets.token_bytes(128))
-    for number in range(GPUS_PER_NODE):  # copies of /dev/null
-        os.mknod(folder / f"gpu/{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    for shim in (HERE / "shims").iterdir():
-        shutil.copy(shim, folder / "bin")
-    plugin = folder / "lib/nemotron_pyxis.so"
-    source = HERE / "pyxis/nemotron_pyxis.c"
-    build = ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(plugin), str(source)]
-    subprocess.run(build, check=True, capture_output=True, text=True, timeout=60)
-
-
-def _make_user(user: str, folder: Path) -> None:
-    # A password of * is none, without locking the account, which sshd would refuse.
-    options = ["--home-dir", str(folder / "home"), "--shell", "/bin/bash", "--password", "*", "--user-group"]
-    command = ["useradd", "--no-create-home", *options, user]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
-    for name in ("home", "work"):
-        (folder / name).mkdir(mode=0o700)
-        shutil.chown(folder / name, user, user)
 
 
 def _rows(text: str) -> dict[str, dict[str, str]]:

@@ -159,6 +159,8 @@ class Layout:
             "tracking": "proctrack/cgroup" if "freezer" in self.controllers else "proctrack/linuxproc",
             "task_plugin": "task/cgroup" if "memory" in self.controllers else "task/none",
         }
+        hosts = {"127.0.0.1": "localhost", network.controller: self.host}
+        hosts |= {network.address(node): node for node in network.nodes}
         values["accounting"] = _ACCOUNTING.format(**values) if self.accounting else ""
         database = etc / "slurmdbd.conf"
         database.touch(mode=0o600)
@@ -167,12 +169,10 @@ class Layout:
             "slurm.conf": _SLURM.format(**values),
             "slurmdbd.conf": _DATABASE.format(**values),
             "cgroup.conf": _CGROUP,
-            "gres.conf": f"NodeName={','.join(network.nodes)} Name=gpu File={self.folder}/gpu/[0-{GPUS_PER_NODE - 1}]\n",
+            "gres.conf": f"NodeName=n[1-2] Name=gpu File={self.folder}/gpu/[0-{GPUS_PER_NODE - 1}]\n",
             "plugstack.conf": f"required {self.folder}/lib/nemotron_pyxis.so cache={run}/cache run={run}/run "
             f"records={run}/records registry={self.folder}/registry\n",
-            "hosts": "127.0.0.1 localhost\n"
-            + f"{network.controller} {self.host}\n"
-            + "".join(f"{network.address(node)} {node}\n" for node in network.nodes),
+            "hosts": "".join(f"{address} {name}\n" for address, name in hosts.items()),
             # No name server: a name that is not in the file would otherwise be waited for.
             "nsswitch.conf": "hosts: files\n",
             "resolv.conf": "nameserver 127.0.0.1\n",
