@@ -25,6 +25,9 @@ OPTIONS = (
     "--rehearse",
     "--with-master",
     "--committed-only",
+    "--new",
+    "--cancel-on-interrupt",
+    "--force-squash",
     "--json",
     "--help",
 )
@@ -82,6 +85,9 @@ class RecipeConfig:
         rehearse: Run the job of a cloud profile here, against a twin of its platform.
         with_master: The twin of run:ai adds a master pod, as some installations do.
         committed_only: Refuse to send sources that differ from the last commit.
+        new: Submit the job also where the same one has been submitted and has not ended.
+        cancel_on_interrupt: Ctrl-C stops the job, instead of leaving it to go on.
+        force_squash: Import the container image again, for Slurm.
         as_json: Print one JSON object instead of text, or after a rehearsal's.
         overrides: `key=value` entries in the order typed.
         passthrough: Arguments that the recipe's script receives unchanged.
@@ -95,6 +101,9 @@ class RecipeConfig:
     rehearse: bool = False
     with_master: bool = False
     committed_only: bool = False
+    new: bool = False
+    cancel_on_interrupt: bool = False
+    force_squash: bool = False
     as_json: bool = False
     overrides: tuple[Override, ...] = ()
     passthrough: tuple[str, ...] = ()
@@ -134,6 +143,9 @@ def parse_recipe_config(ctx: CommandContext, argv: Sequence[str] = ()) -> Recipe
         rehearse=bool(params.get("rehearse")),
         with_master=bool(params.get("with_master")),
         committed_only=bool(params.get("committed_only")),
+        new=bool(params.get("new")),
+        cancel_on_interrupt=bool(params.get("cancel_on_interrupt")),
+        force_squash=bool(params.get("force_squash")),
         as_json=bool(params.get("json")),
         overrides=overrides,
         passthrough=(*passthrough, *ctx.meta.get(VERBATIM, ())),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_runspec.env_vars import build_env_vars
 from nemo_runspec.executors import create_executor, get_executor_type, get_startup_commands
 from nemo_runspec.executors.local import create_local_executor
-from nemo_runspec.submit.cloud import execute_cloud
 from nemo_runspec.submit.local import execute_local
+from nemo_runspec.submit.platform import execute_on_platform as execute_cloud
 
 if TYPE_CHECKING:
     from nemo_runspec.executors.dgxcloud import create_dgxcloud_executor

@@ -115,6 +115,28 @@ CommittedOnlyOption = Annotated[
         rich_help_panel=JOB_PANEL,
     ),
 ]
+NewOption = Annotated[
+    bool,
+    typer.Option(
+        "--new",
+        help="Submit it again, also where the same job was submitted and has not ended; otherwise that one is taken.",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+CancelOnInterruptOption = Annotated[
+    bool,
+    typer.Option(
+        "--cancel-on-interrupt",
+        help="With --run: Ctrl-C stops the job. Otherwise it goes on, and `nemotron jobs` finds it.",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+ForceSquashOption = Annotated[
+    bool,
+    typer.Option(
+        "--force-squash", help="On Slurm: import the container image again before the job.", rich_help_panel=JOB_PANEL
+    ),
+]
 JsonOption = Annotated[
     bool,
     typer.Option(
@@ -133,6 +155,9 @@ JOB_OPTIONS: Mapping[str, tuple[Any, object]] = {
     "rehearse": (RehearseOption, False),
     "with_master": (WithMasterOption, False),
     "committed_only": (CommittedOnlyOption, False),
+    "new": (NewOption, False),
+    "cancel_on_interrupt": (CancelOnInterruptOption, False),
+    "force_squash": (ForceSquashOption, False),
     "json": (JsonOption, False),
 }
 """Parameter -> what typer makes an option of, and the default."""

@@ -42,12 +42,17 @@ class Ending:
     """How a workload ended.
 
     Args:
-        state: Its last state.
+        seen: What its platform said last.
         exit_codes: Pod -> the exit code that its output told, in the order in which they ended.
     """
 
-    state: JobState
+    seen: Seen
     exit_codes: Mapping[str, int]
+
+    @property
+    def state(self) -> JobState:
+        """Its last state."""
+        return self.seen.state
 
     @property
     def failure(self) -> tuple[str, int] | None:
@@ -111,7 +116,7 @@ class Follower:
         wait_s = FIRST_LOOK_S
         while True:
             seen = self._platform.look(self._workload)
-            if last is None or (seen.state, seen.word) != (last.state, last.word):
+            if last is None or (seen.state, seen.word, seen.attempt) != (last.state, last.word, last.attempt):
                 self._tell(seen)
                 wait_s = FIRST_LOOK_S
             last = seen
@@ -125,7 +130,7 @@ class Follower:
             wait_s = min(wait_s * 1.5, SLOWEST_LOOK_S)
         self._await_last_lines()
         with self._showing:
-            return Ending(last.state, dict(self._exit_codes))
+            return Ending(last, dict(self._exit_codes))
 
     def _await_last_lines(self) -> None:
         self._last_line = self._clock()
@@ -143,7 +148,14 @@ class Follower:
             self._say(f"{self._workload.name}: the platform cannot be asked just now; the job is not touched by that")
         else:
             word = f" ({seen.word})" if seen.word and seen.word.lower() != seen.state.value else ""
-            self._say(f"{self._workload.name}: {seen.state.value}{word}")
+            again = (
+                f", started again {seen.attempt} times"
+                if seen.attempt > 1
+                else ", started again"
+                if seen.attempt
+                else ""
+            )
+            self._say(f"{self._workload.name}: {seen.state.value}{word}{again}")
 
     def _read_new_pods(self, *, last: bool) -> None:
         try:

@@ -19,7 +19,7 @@ from nemo_runspec.platforms.limits import LIMITS, environment_sizes
 from nemo_runspec.platforms.names import workload_name
 from nemo_runspec.platforms.workload import NAME
 from nemo_runspec.redaction import REDACTED
-from nemo_runspec.submit.pods import cloud_job, title_of
+from nemo_runspec.submit.job_files import cloud_job, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

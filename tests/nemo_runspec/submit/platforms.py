@@ -42,6 +42,12 @@ class FakePlatform:
     def submit(self, request: Request, name: str) -> Submitted:
         raise NotImplementedError
 
+    def find(self, kind: str, name: str) -> Submitted | None:
+        raise NotImplementedError
+
+    def remove(self, workload: Submitted) -> None:
+        raise NotImplementedError
+
     def look(self, workload: Submitted) -> Seen:
         assert workload == WORKLOAD
         self.looks += 1

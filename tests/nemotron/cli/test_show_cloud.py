@@ -10,7 +10,7 @@ from nemo_runspec.errors import JobFailedError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job_folder import WORKLOAD_FILE
 from nemo_runspec.rehearsal.report import Evidence
-from nemo_runspec.submit.pods import cloud_job as as_sent
+from nemo_runspec.submit.job_files import cloud_job as as_sent
 from nemotron.cli import show_cloud
 from tests.nemotron.cli.clouds import cloud_job, write_profiles
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nemo_runspec.context import Mode
-from nemo_runspec.submit.cloud import execute_cloud
-from nemo_runspec.submit.pods import check_sources, chosen_sources
+from nemo_runspec.submit.job_files import check_sources, chosen_sources
+from nemo_runspec.submit.platform import execute_on_platform
 from nemotron.cli import show_cloud
 from nemotron.cli.stages.rehearse import rehearse_job
 
@@ -28,7 +28,7 @@ def run_in_pods(job: Job) -> None:
     if job.request.rehearse:
         rehearse_job(job)
     elif job.request.mode is Mode.BATCH:
-        execute_cloud(job, detach=True)
+        execute_on_platform(job, detach=True)
         show_cloud.submitted(job)
     else:
-        execute_cloud(job)
+        execute_on_platform(job)

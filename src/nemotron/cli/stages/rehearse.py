@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 from nemo_runspec.errors import NemotronError, ProfileError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.paths import absolute
-from nemo_runspec.submit.cloud import execute_cloud
-from nemo_runspec.submit.pods import cloud_job
+from nemo_runspec.submit.job_files import cloud_job
+from nemo_runspec.submit.platform import execute_on_platform
 from nemotron.cli import show_cloud
 from nemotron.cli.checks import difference
 
@@ -38,7 +38,9 @@ def rehearse_job(job: Job) -> None:
     with rehearse(profile, folder=folder, with_master=job.request.with_master) as rehearsal:
         show_cloud.rehearsing(job, folder)
         try:
-            execute_cloud(replace(job, profile=rehearsal.profile), accepted=lambda _, took_s: seconds.append(took_s))
+            execute_on_platform(
+                replace(job, profile=rehearsal.profile), accepted=lambda _, took_s: seconds.append(took_s)
+            )
         except NemotronError as error:
             failure = error
         evidence = rehearsal.evidence()

@@ -22,10 +22,10 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("TEAM_API_KEY", "canary-0123456789")
     found: list[str] = []
 
-    def execute(_: Job, **options: Any) -> None:  # noqa: ANN401 - execute_cloud's own options
+    def execute(_: Job, **options: Any) -> None:  # noqa: ANN401 - execute_on_platform's own options
         found.append("detached" if options.get("detach") else "attached")
 
-    monkeypatch.setattr(cloud, "execute_cloud", execute)
+    monkeypatch.setattr(cloud, "execute_on_platform", execute)
     monkeypatch.setattr(cloud, "rehearse_job", lambda _: found.append("rehearsed"))
     monkeypatch.setattr(show_cloud, "submitted", lambda _: found.append("told"))
     return found

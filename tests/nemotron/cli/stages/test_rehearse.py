@@ -12,7 +12,7 @@ from nemo_runspec.executors.request import build_request
 from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.rehearsal import session
 from nemo_runspec.rehearsal.report import Evidence
-from nemo_runspec.submit.pods import cloud_job as as_sent
+from nemo_runspec.submit.job_files import cloud_job as as_sent
 from nemotron.cli.stages import rehearse
 from tests.nemotron.cli.clouds import cloud_job
 
@@ -53,7 +53,7 @@ def _twin(
         folders.append(folder)
         yield FakeRehearsal(profile, digest)
 
-    def execute(job: Job, *, accepted: Any) -> None:  # noqa: ANN401 - a callback of execute_cloud
+    def execute(job: Job, *, accepted: Any) -> None:  # noqa: ANN401 - a callback of execute_on_platform
         accepted(Submitted("lepton", "job", "x", job.spec.name), 1.5)
         if isinstance(then, NemotronError):
             raise then
@@ -61,7 +61,7 @@ def _twin(
             then()
 
     monkeypatch.setattr(session, "rehearse", begin)
-    monkeypatch.setattr(rehearse, "execute_cloud", execute)
+    monkeypatch.setattr(rehearse, "execute_on_platform", execute)
     return folders
 
 

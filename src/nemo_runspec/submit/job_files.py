@@ -1,4 +1,4 @@
-"""What a job sends into its pods beside its sources: its script, its configuration, and its record."""
+"""What a job brings to its platform beside its sources: its script, its configuration, and its record."""
 
 from __future__ import annotations
 
@@ -25,18 +25,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nemo_runspec.data_mover import Selection
-    from nemo_runspec.env import CloudProfile
+    from nemo_runspec.env import CloudProfile, Profile
     from nemo_runspec.job import Job
 
 # What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
-_MODE_FLAGS = frozenset({"--dry-run", "-d", "--json", "--rehearse", "--with-master", "--committed-only"})
+_MODE_FLAGS = frozenset(
+    {
+        "--dry-run",
+        "-d",
+        "--json",
+        "--rehearse",
+        "--with-master",
+        "--committed-only",
+        "--new",
+        "--cancel-on-interrupt",
+        "--force-squash",
+    }
+)
 
 # What nemo-run puts before an inline script.
 _SHEBANG = "#!/usr/bin/bash\n"
 
 
 @dataclass(frozen=True, slots=True)
-class PodFiles:
+class JobTexts:
     """The files of a job's folder in its pods, beside the launch script.
 
     Args:
@@ -53,7 +65,7 @@ def title_of(job: Job) -> str:
     return job.spec.name.replace("/", "-")
 
 
-def pod_files(job: Job) -> PodFiles:
+def job_files(job: Job) -> JobTexts:
     """Give the files that a job sends; secrets are taken out of all of them."""
     ending = UNFILLED if job.deferred else ""
     config = train_file(job.spec.config.format)
@@ -62,7 +74,7 @@ def pod_files(job: Job) -> PodFiles:
         f"{JOB_FILE}{ending}": yaml_text.dump(_record(job)),
         f"{config}{ending}": json.dumps(job.train_config, indent=2) if as_json else yaml_text.dump(job.train_config),
     }
-    return PodFiles("\n".join(_command_lines(job)) + "\n", texts)
+    return JobTexts("\n".join(_command_lines(job)) + "\n", texts)
 
 
 def _record(job: Job) -> dict[str, Any]:
@@ -81,16 +93,16 @@ def _record(job: Job) -> dict[str, Any]:
 def _command_lines(job: Job) -> Iterator[str]:
     yield "set -e"
     if job.deferred:
-        yield f"python -m nemo_runspec.stage.inputs {POD_JOB_DIR}"
+        yield f"python -m nemo_runspec.stage.inputs {join([str(job.folder)])}"
     if job.spec.run.workdir is not None:
         yield f"cd {join([job.spec.run.workdir])}"
     # In the shell's place, so that signals and the exit code are the command's own.
     yield f"exec {join(job.command)}"
 
 
-def effective_cloud_profile(job: Job) -> CloudProfile:
-    """Give a cloud job's profile with what the script says where the profile says nothing."""
-    profile = cast("CloudProfile", job.profile)
+def effective_profile(job: Job) -> Profile:
+    """Give a job's profile with what the script says where the profile says nothing."""
+    profile = job.profile
     image = profile.container_image or job.spec.image
     values = {"nodes": job.nodes, "gpus_per_node": job.gpus_per_node, **({"container_image": image} if image else {})}
     changed = {key: value for key, value in values.items() if getattr(profile, key) != value}
@@ -109,10 +121,10 @@ def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
         ProfileError: There is no container image.
         ConfigError: A repository cannot be asked.
     """
-    profile = effective_cloud_profile(job)
+    profile = cast("CloudProfile", effective_profile(job))
     if profile.container_image is None:
         raise missing_image(job.spec, profile)
-    files = pod_files(job)
+    files = job_files(job)
     script = f"scripts/{title_of(job)}.sh"
     mounts = [pin(parse(mount)) if pinned else parse(mount) for mount in profile.git_mounts]
     home = profile.job_root

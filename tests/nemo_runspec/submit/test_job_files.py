@@ -12,7 +12,7 @@ from nemo_runspec.context import RecipeConfig, parse_override
 from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job import Job, compile_job
-from nemo_runspec.submit.pods import check_sources, cloud_job, effective_cloud_profile, pod_files, title_of
+from nemo_runspec.submit.job_files import check_sources, cloud_job, effective_profile, job_files, title_of
 from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, write_env_file, write_recipe
 
 PROFILE = f"[far]\n{LEPTON_TABLE}"
@@ -37,7 +37,7 @@ def _job(
 
 
 def test_the_files_of_a_job_that_looks_its_artifacts_up_are_unfilled() -> None:
-    files = pod_files(_job())
+    files = job_files(_job())
     assert sorted(files.texts) == ["job.yaml.unfilled", "train.yaml.unfilled"]
     record = yaml_text.load(files.texts["job.yaml.unfilled"])
     assert record["artifacts"]["root"] == "/mnt/shared/artifacts"
@@ -47,7 +47,7 @@ def test_the_files_of_a_job_that_looks_its_artifacts_up_are_unfilled() -> None:
 
 
 def test_a_job_without_artifacts_has_its_files_ready() -> None:
-    files = pod_files(_job(config="run: {env: {}}\ntrain: {lr: 1.0}\n"))
+    files = job_files(_job(config="run: {env: {}}\ntrain: {lr: 1.0}\n"))
     assert sorted(files.texts) == ["job.yaml", "train.yaml"]
     assert "stage.inputs" not in files.command
 
@@ -56,8 +56,8 @@ def test_how_a_job_is_started_does_not_change_what_it_is() -> None:
     words = ("/usr/bin/nemotron", "nano3", "sft", "--run", "far")
     plain = _job(argv=words)
     other = replace(plain, request=replace(plain.request, argv=(*words, "--rehearse", "--json", "--committed-only")))
-    assert pod_files(plain) == pod_files(other)
-    assert yaml_text.load(pod_files(plain).texts["job.yaml.unfilled"])["provenance"]["argv"][0] == "nemotron"
+    assert job_files(plain) == job_files(other)
+    assert yaml_text.load(job_files(plain).texts["job.yaml.unfilled"])["provenance"]["argv"][0] == "nemotron"
 
 
 def test_two_compilations_of_a_job_send_the_same_body() -> None:
@@ -77,7 +77,7 @@ def test_the_script_says_what_the_profile_leaves_open() -> None:
         encoding="utf-8",
     )
     job = compile_job(script, job.request)
-    profile = effective_cloud_profile(job)
+    profile = effective_profile(job)
     assert (profile.container_image, profile.nodes, profile.gpus_per_node) == ("its:own", 1, 0)
     assert cloud_job(job).image == "its:own"
     assert title_of(job) == "test-hello"
@@ -110,7 +110,7 @@ def test_what_is_not_committed_is_named_and_refused_where_that_is_asked() -> Non
     strict = replace(job, request=replace(job.request, committed_only=True))
     with pytest.raises(PayloadError, match=r"not committed: src/mine/new\.py"):
         check_sources(strict)
-    record = yaml_text.load(pod_files(job).texts["job.yaml.unfilled"])
+    record = yaml_text.load(job_files(job).texts["job.yaml.unfilled"])
     assert record["provenance"]["git"]["dirty"] == ["src/mine/new.py"]
 
 
@@ -169,5 +169,5 @@ def test_where_git_fails_nothing_is_taken_for_committed(strict: Job) -> None:
         check_sources(strict)
     careless = replace(strict, request=replace(strict.request, committed_only=False))
     assert check_sources(careless) == ()
-    record = yaml_text.load(pod_files(careless).texts["job.yaml.unfilled"])
+    record = yaml_text.load(job_files(careless).texts["job.yaml.unfilled"])
     assert record["provenance"]["git"]["dirty"] is None

@@ -1,0 +1,154 @@
+"""Run a job on its platform: one create call, whose body a dry-run shows and a rehearsal receives."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from concurrent.futures import Future, wait
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from nemo_runspec.config.save import open_private, write_private
+from nemo_runspec.env import explain_refusal
+from nemo_runspec.env_vars import process_environment
+from nemo_runspec.errors import InterruptedJobError, RefusedError
+from nemo_runspec.executors import build_executor
+from nemo_runspec.job_folder import LOG_FILE, WORKLOAD_FILE
+from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, refuse_if_abandoned
+from nemo_runspec.submit.job_files import effective_profile, job_files, title_of
+from nemo_runspec.submit.prepare import write_job
+from nemo_runspec.submit.signals import signals_passed_on
+from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nemo_runspec.executors.journal import Entry
+    from nemo_runspec.job import Job
+    from nemo_runspec.platforms.workload import Platform, Submitted
+
+GIVE_UP_POLL_S: Final = 0.2
+
+
+def execute_on_platform(
+    job: Job,
+    *,
+    detach: bool = False,
+    say: Callable[[str], None] | None = None,
+    accepted: Callable[[Submitted, float], None] = lambda _workload, _seconds: None,
+) -> Submitted:
+    """Submit a job to its platform with one create call, and follow it to its end.
+
+    Args:
+        job: A job whose profile is a cloud's, a cluster's, or a container engine's.
+        detach: Return when the platform has accepted it.
+        say: Called with each thing worth knowing about the workload; by default it goes to standard error.
+        accepted: Called when the platform has accepted it, with the seconds that the submission took.
+
+    Returns:
+        The workload.
+
+    Raises:
+        NemotronError: It cannot be submitted; nothing is made then.
+        InterruptedJobError: Ctrl-C: the job goes on without us, or is stopped first where that was asked for.
+        JobFailedError: It failed, was stopped, or is lost; with the training's own exit code where it told one.
+    """
+    tell = say or to_stderr
+    begin = time.monotonic()
+    # What a rehearsal runs ends with the rehearsal.
+    stop = Stop(tell, cancels=job.request.cancel_on_interrupt or job.request.rehearse)
+    with signals_passed_on(stop) as interruption:
+        workload, platform = _submitted(job, stop)
+        accepted(workload, time.monotonic() - begin)
+        if detach:
+            return workload
+        watched = Watched(platform, workload, job.spec.name, job.job_dir / LOG_FILE)
+        with open_private(watched.log_path) as log:
+            show = Output(workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
+            ending = watch(watched, show, stop=stop, say=tell)
+    raise_for_ending(watched, ending, show, interrupted=interruption.number is not None, cancelled=stop.cancels)
+    return workload
+
+
+def _submitted(job: Job, stop: Stop) -> tuple[Submitted, Platform]:
+    """Submit a job in a thread, because torchx takes over the signal handlers of the main one.
+
+    Raises:
+        InterruptedJobError: A signal came first.
+    """
+    submission: Future[tuple[Submitted, Platform]] = Future()
+
+    def submit() -> None:
+        ABANDONED.set(stop.abandoned)
+        try:
+            submission.set_result(_submit(job))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again where the result is asked for
+            submission.set_exception(error)
+
+    # A daemon: one that hangs must not keep an interrupted command from ending.
+    threading.Thread(target=submit, daemon=True, name="submission").start()
+    stop.watch(submission)
+    while not wait([submission], timeout=GIVE_UP_POLL_S).done:
+        if stop.given_up.is_set():
+            message = f"{job.spec.name} was interrupted while it was submitted"
+            remedy = "Whether the platform has it is not known; the same command finds out, and takes it over."
+            raise InterruptedJobError(message, remedy=remedy)
+    error = submission.exception()
+    if isinstance(error, AbandonedError):
+        message = f"{job.spec.name} was interrupted before anything was submitted"
+        raise InterruptedJobError(message, remedy="Run the same command again to submit it.") from error
+    if isinstance(error, RefusedError):
+        correction = explain_refusal(job.profile, error) or error.remedy
+        raise RefusedError(error.message, status=error.status, remedy=correction) from error
+    return submission.result()
+
+
+def _submit(job: Job) -> tuple[Submitted, Platform]:
+    import nemo_run as run  # noqa: PLC0415 - takes seconds to import
+    from nemo_run.run.experiment import DummyConsole  # noqa: PLC0415 - as above
+
+    from nemo_runspec.data_mover import SourcePackager  # noqa: PLC0415 - needs nemo-run
+    from nemo_runspec.executors.connection import connect  # noqa: PLC0415 - beside nemo-run's own import
+    from nemo_runspec.executors.journal import Journal, name_in  # noqa: PLC0415 - as above
+
+    refuse_if_abandoned()
+    write_job(job)
+    files = job_files(job)
+    local = {}
+    for name, text in files.texts.items():
+        local[name] = str(job.job_dir / "pod" / name)
+        (job.job_dir / "pod").mkdir(mode=0o700, exist_ok=True)
+        write_private(job.job_dir / "pod" / name, text)
+    profile = effective_profile(job)
+    executor = build_executor(profile, env_vars={v.name: v.value for v in job.env if not v.secret})
+    executor.packager = SourcePackager(
+        script_path=str(job.spec.script_path),
+        repo_root=profile.repo_root,
+        exclude=list(profile.exclude),
+        files=local,
+    )
+    title = title_of(job)
+    secrets = [variable for variable in job.env if variable.secret]
+    executor.secrets = [variable.name for variable in secrets]
+    # What nemo-run would tell at length, the one who called tells in a line. Not its clean_mode: that is kept with the
+    # experiment, and `nemo experiment status` would say nothing either.
+    quiet = {"log_level": "WARNING", "enable_goodbye_message": False, "skip_status_at_exit": True}
+    # Executors hold the names of secrets, and read the values when they send a job.
+    experiment = run.Experiment(title, **quiet)
+    experiment.console = DummyConsole()
+    with process_environment(secrets), experiment:
+        experiment.add(run.Script(inline=files.command, entrypoint="bash"), executor=executor, name=title)
+        experiment.run(detach=True)
+        handle = experiment.jobs[0].handle
+    entry: Entry = Journal(run.config.get_nemorun_home()).read(name_in(handle))
+    record = {**asdict(entry.submitted), "experiment": entry.experiment}
+    write_private(job.job_dir / WORKLOAD_FILE, json.dumps(record, indent=2))
+    return entry.submitted, connect(entry.platform, entry.connection)
+
+
+def to_stderr(text: str) -> None:
+    """Tell something that is no output of the job's."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
