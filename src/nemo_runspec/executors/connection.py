@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from functools import partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from nemo_runspec.errors import ProfileError
+from nemo_runspec.errors import ProfileError, UnreachableError
 from nemo_runspec.executors.credentials import read_secret
+from nemo_runspec.executors.journal import nemo_run_home
 from nemo_runspec.platforms.credentials import find_lepton_workspace
 from nemo_runspec.platforms.lepton import LeptonClient
 from nemo_runspec.platforms.runai import RunaiClient
@@ -18,20 +22,27 @@ if TYPE_CHECKING:
 
     from nemo_runspec.platforms.workload import Platform
 
-_RUNAI: Final = ("base_url", "kube_apiserver_url", "client_id", "project_name")
 WORKSPACE_URL: Final = "workspace_url"
 """Where a Lepton job was sent; kept, because the workspace itself is the environment's to choose."""
 
+MACHINE: Final = "machine"
+"""The machine that a job was started on, where it can be asked about from there only."""
+
+_PLACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "lepton": (WORKSPACE_URL,),
+        "dgxcloud": ("base_url", "project_name"),
+        "slurm": ("host", "port", "user", "home"),
+        "docker": ("docker_host", MACHINE),
+        "local": (MACHINE,),
+    }
+)
+"""Platform -> what of a connection says where a job is; the rest says how to get there."""
+
+_HERE_ONLY: Final = frozenset({"docker", "local"})
+_YES: Final = "true"
 _LOCK: Final = threading.Lock()
 _clients: Final[dict[Hashable, Platform]] = {}
-
-
-def connection_of(place: Any) -> Mapping[str, str]:  # noqa: ANN401 - an executor of nemo-run, which ships no types
-    """Give the connection of an executor of this library; it holds a reference in the place of the client's secret."""
-    connection = {"profile": place.profile}
-    if hasattr(place, "client_secret"):
-        connection |= {name: getattr(place, name) for name in (*_RUNAI, "client_secret")}
-    return MappingProxyType(connection)
 
 
 def connect(platform: str, connection: Mapping[str, str]) -> Platform:
@@ -41,23 +52,32 @@ def connect(platform: str, connection: Mapping[str, str]) -> Platform:
     watches a job in the process that has sent it needs the client that has sent it.
 
     Args:
-        platform: `lepton` or `dgxcloud`.
-        connection: As the function above gives it, or as a journal's entry has kept it. Lepton's workspace and token
-            are taken from the environment, or from what `lep login` has kept.
+        platform: `lepton`, `dgxcloud`, `slurm`, `docker` or `local`.
+        connection: As an executor's `connection` gives it, or as a journal's entry has kept it. Lepton's workspace and
+            token are taken from the environment, or from what `lep login` has kept.
 
     Raises:
-        NemotronError: The credentials are not there, or lead to another workspace than the job's.
+        ProfileError: The credentials are not there, or lead to another workspace than the job's.
+        UnreachableError: The job can be asked about on another machine only.
     """
     if platform == "lepton":
-        workspace = find_lepton_workspace(connection["profile"])
-        sent_to = connection.get(WORKSPACE_URL, workspace.url)
-        if sent_to != workspace.url:
-            message = f"the job is in the Lepton workspace {sent_to}, and your environment leads to {workspace.url}"
-            raise ProfileError(message, remedy="Set LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN to the job's.")
-        return _shared(
-            (workspace, connection["profile"]), partial(LeptonClient.from_environment, connection["profile"])
-        )
-    return _shared(tuple(sorted(connection.items())), partial(_runai, connection))
+        return _lepton(connection)
+    machine = connection.get(MACHINE, _machine())
+    if platform in _HERE_ONLY and machine != _machine():
+        message = f"the job was started on {machine}, and this is {_machine()}"
+        raise UnreachableError(message, remedy=f"Give the command on {machine}.")
+    makers: Mapping[str, Callable[[Mapping[str, str]], Platform]]
+    makers = {"dgxcloud": _runai, "slurm": _slurm, "docker": _docker, "local": _local}
+    return _shared((platform, *sorted(connection.items())), partial(makers[platform], connection))
+
+
+def _lepton(connection: Mapping[str, str]) -> Platform:
+    workspace = find_lepton_workspace(connection["profile"])
+    sent_to = connection.get(WORKSPACE_URL, workspace.url)
+    if sent_to != workspace.url:
+        message = f"the job is in the Lepton workspace {sent_to}, and your environment leads to {workspace.url}"
+        raise ProfileError(message, remedy="Set LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN to the job's.")
+    return _shared((workspace, connection["profile"]), partial(LeptonClient.from_environment, connection["profile"]))
 
 
 def _shared(key: Hashable, make: Callable[[], Platform]) -> Platform:
@@ -67,7 +87,7 @@ def _shared(key: Hashable, make: Callable[[], Platform]) -> Platform:
         return _clients[key]
 
 
-def _runai(connection: Mapping[str, str]) -> RunaiClient:
+def _runai(connection: Mapping[str, str]) -> Platform:
     return RunaiClient(
         connection["base_url"],
         connection["kube_apiserver_url"],
@@ -78,8 +98,82 @@ def _runai(connection: Mapping[str, str]) -> RunaiClient:
     )
 
 
-def kept(connection: Mapping[str, str], client: Platform) -> Mapping[str, str]:
-    """Give a connection as a journal keeps it, with where it led."""
+# These three are imported only by whoever has such a job.
+
+
+def _slurm(connection: Mapping[str, str]) -> Platform:
+    shell: Any
+    if connection.get("tunnel") == "ssh":
+        host = import_module("nemo_runspec.platforms.shell").Host(
+            host=connection["host"],
+            port=int(connection["port"]) if connection.get("port") else None,
+            user=connection.get("user") or None,
+            identity=connection.get("identity") or None,
+            known_hosts=connection.get("known_hosts") or None,
+            accept_new=connection.get("accept_new") == _YES,
+        )
+        shell = import_module("nemo_runspec.platforms.shell.openssh").SshShell(host)
+    else:
+        shell = import_module("nemo_runspec.platforms.shell.local").LocalShell()
+    sources = nemo_run_home() / "nemo_runspec" / "sources"
+    client = import_module("nemo_runspec.platforms.slurm.client").SlurmClient
+    made: Platform = client(shell, connection["home"], sources)
+    return made
+
+
+def _docker(connection: Mapping[str, str]) -> Platform:
+    client = import_module("nemo_runspec.platforms.docker.client").DockerClient
+    made: Platform = client(connection.get("docker_host", ""), connection["home"])
+    return made
+
+
+def _local(connection: Mapping[str, str]) -> Platform:
+    del connection  # this machine is reached without one
+    client = import_module("nemo_runspec.platforms.local").LocalClient
+    made: Platform = client(nemo_run_home() / "nemo_runspec" / "local")
+    return made
+
+
+def _machine() -> str:
+    return socket.gethostname()
+
+
+def kept(platform: str, connection: Mapping[str, str], client: Platform) -> Mapping[str, str]:
+    """Give a connection as a journal keeps it, with where it led.
+
+    Args:
+        platform: As for `connect`.
+        connection: As for `connect`.
+        client: The client that it led to.
+    """
     if isinstance(client, LeptonClient):
         return {**connection, WORKSPACE_URL: client.base_url}
+    if platform in _HERE_ONLY:
+        return {MACHINE: _machine(), **connection}
     return dict(connection)
+
+
+def place_of(platform: str, connection: Mapping[str, str]) -> Mapping[str, str]:
+    """Give what of a connection says where a job is: the same for everyone who is led to the same place.
+
+    Args:
+        platform: As for `connect`.
+        connection: As a journal keeps it.
+    """
+    return {name: connection.get(name, "") for name in _PLACES.get(platform, tuple(connection))}
+
+
+def cluster_of(platform: str, connection: Mapping[str, str]) -> str:
+    """Give a short name of the place where a job is, which tells it from the same identifier elsewhere.
+
+    Args:
+        platform: As for `connect`.
+        connection: As a journal keeps it.
+    """
+    if platform == "lepton":
+        return connection.get(WORKSPACE_URL, "").rstrip("/").rpartition("/")[2]
+    if platform == "dgxcloud":
+        return f"{urlsplit(connection.get('base_url', '')).hostname or ''}/{connection.get('project_name', '')}"
+    if platform == "slurm":
+        return connection.get("host") or "localhost"
+    return connection.get("docker_host") or connection.get(MACHINE, "")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.errors import DeniedError, GoneError, RefusedError
-from nemo_runspec.executors.connection import connect, kept
-from nemo_runspec.executors.journal import Entry, Journal
-from nemo_runspec.platforms.abandoning import AbandonedError
+from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.executors.connection import connect, kept, place_of
+from nemo_runspec.executors.fault_points import reach
+from nemo_runspec.executors.journal import Entry, Journal, fingerprint_of
+from nemo_runspec.executors.once import WISH, Claimed, claim, tell
+from nemo_runspec.platforms.abandoning import AbandonedError, pause
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.names import new_token, workload_name
 from nemo_runspec.platforms.workload import job_folder
@@ -16,7 +18,12 @@ from nemo_runspec.platforms.workload import job_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nemo_runspec.platforms.workload import Platform, Request
+    from nemo_runspec.platforms.workload import Platform, Request, Submitted
+
+_CONFLICT: Final = 409
+_LOOKS: Final = 30
+_LOOK_S: Final = 2.0
+"""A platform whose list lags behind says that a name is taken before it shows by what: looked for so often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,7 @@ class Sender:
         home: As in `CloudJob`.
         experiment: nemo-run's experiment, where there is one.
         job_dir: The job's folder on this machine, where there is one.
+        nodes: How many nodes the job asks for; 0 where that is not known.
     """
 
     connection: Mapping[str, str]
@@ -36,10 +44,11 @@ class Sender:
     home: str
     experiment: str = ""
     job_dir: str = ""
+    nodes: int = 0
 
 
 def send(request: Request, title: str, sender: Sender, *, platform: Platform | None = None) -> Entry:
-    """Send a job, under a name that no other job has.
+    """Send a job once, under a name that no other job has; see `nemo_runspec.executors.once.Wish` for who wants more.
 
     A record is written before the call, so that a job is known even where this process is killed before the answer
     comes, or the answer never does.
@@ -50,12 +59,30 @@ def send(request: Request, title: str, sender: Sender, *, platform: Platform | N
         sender: How it is sent, and where it is recorded.
         platform: The platform's client, where there is one already.
 
+    Returns:
+        The job's record; that of an earlier submission of the same job where there is one to go on with.
+
     Raises:
         PlatformError: The platform refuses the job, or cannot be reached; in the second case the record stays.
     """
     client = platform or connect(request.platform, sender.connection)
-    name = workload_name(title, new_token(), LIMITS[request.platform])
-    entry = Entry(
+    wish = WISH.get()
+    intent = _intent(request, title, sender, client)
+    with claim(sender.journal, intent.fingerprint, client, wish) as claimed:
+        if claimed.adopted is not None:
+            wish.say(f"{claimed.adopted.name}: the same job was submitted before, and is not submitted again")
+            entry = claimed.adopted
+        else:
+            entry = _sent(request, _named(intent, claimed, sender), sender.journal, client, claimed)
+        if not wish.tells:
+            tell(sender.journal, entry.name, lambda: None)
+    return entry
+
+
+def _intent(request: Request, title: str, sender: Sender, client: Platform) -> Entry:
+    connection = kept(request.platform, sender.connection, client)
+    name = workload_name(title, new_token(), LIMITS.get(request.platform))
+    return Entry(
         platform=request.platform,
         kind=request.kind,
         name=name,
@@ -64,15 +91,62 @@ def send(request: Request, title: str, sender: Sender, *, platform: Platform | N
         job_dir=sender.job_dir,
         pod_job_dir=job_folder(sender.home, name),
         digest=request.digest,
-        connection=kept(sender.connection, client),
+        connection=connection,
+        fingerprint=fingerprint_of(request.platform, place_of(request.platform, connection), title, request.digest),
+        profile=sender.connection.get("profile", ""),
+        nodes=sender.nodes,
     )
-    sender.journal.write(entry)
+
+
+def _named(intent: Entry, claimed: Claimed, sender: Sender) -> Entry:
+    """Give what an earlier submission was to be called to the job that takes its place."""
+    if claimed.resumed is None:
+        return intent
+    name = claimed.resumed.name
+    return replace(intent, name=name, pod_job_dir=job_folder(sender.home, name))
+
+
+def _sent(request: Request, entry: Entry, journal: Journal, client: Platform, claimed: Claimed) -> Entry:
+    reach("before-intent")
+    journal.write(entry)
+    reach("intent-written")
     try:
-        submitted = client.submit(request, name)
+        reach("before-call")
+        submitted = _submitted(request, entry.name, client, is_again=claimed.resumed is not None)
     except (DeniedError, RefusedError, GoneError, AbandonedError):
-        # An answer, and it is no: there is no job to remember.
-        sender.journal.forget(name)
+        # An answer, and it is no: there is no job to remember. Unless it was sent before, and may arrive late.
+        if claimed.resumed is None:
+            journal.forget(entry.name)
         raise
+    reach("after-call")
     accepted = entry.accepted(submitted)
-    sender.journal.write(accepted)
+    journal.write(accepted)
+    reach("recorded")
     return accepted
+
+
+def _submitted(request: Request, name: str, client: Platform, *, is_again: bool) -> Submitted:
+    """Submit a job; that a name which only this job has is taken means that it was made."""
+    try:
+        return client.submit(request, name)
+    except RefusedError as error:
+        if not is_again or error.status != _CONFLICT:
+            raise
+        refusal = error
+    for _ in range(_LOOKS):
+        found = _looked_up(request.kind, name, client)
+        if found is not None:
+            return found
+        pause(_LOOK_S)
+    message = f"'{name}' exists and cannot be looked up: {refusal.message}"
+    raise UnreachableError(message, status=refusal.status, remedy="Run the same command again later.")
+
+
+def _looked_up(kind: str, name: str, client: Platform) -> Submitted | None:
+    try:
+        return client.find(kind, name)
+    except AbandonedError:
+        raise
+    except PlatformError as error:
+        message = f"'{name}' exists and cannot be looked up: {error.message}"
+        raise UnreachableError(message, status=error.status, remedy="Run the same command again later.") from error

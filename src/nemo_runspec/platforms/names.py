@@ -14,6 +14,8 @@ TOKEN_LENGTH: Final = 6
 _TOKEN_LETTERS: Final = string.ascii_lowercase + string.digits
 _TOKEN: Final = re.compile(rf"[a-z0-9]{{{TOKEN_LENGTH}}}")
 _DEFAULT_TITLE: Final = "job"
+_LONGEST: Final = 60
+"""How long a name is where the platform has no rule: it is read, and a folder's name too."""
 
 
 def new_token() -> str:
@@ -21,7 +23,7 @@ def new_token() -> str:
     return "".join(secrets.choice(_TOKEN_LETTERS) for _ in range(TOKEN_LENGTH))
 
 
-def workload_name(title: str, token: str, limits: Limits) -> str:
+def workload_name(title: str, token: str, limits: Limits | None) -> str:
     """Give a workload's name: what the job is called, as far as the platform takes it, and the token.
 
     Small letters, digits and `-`, from a letter to no `-`: DNS-1035, which run:ai's training operator asks of the names
@@ -30,7 +32,7 @@ def workload_name(title: str, token: str, limits: Limits) -> str:
     Args:
         title: What the job is called, in any characters and of any length.
         token: As `new_token` gives it; the name ends with it.
-        limits: The platform's rules.
+        limits: The platform's rules; None where it takes any such name.
 
     Raises:
         ValueError: The token is no token; that is a mistake of the caller's.
@@ -41,7 +43,8 @@ def workload_name(title: str, token: str, limits: Limits) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     if not words[:1].isalpha():
         words = f"{_DEFAULT_TITLE}-{words}".rstrip("-")
-    head = words[: limits.name_length - TOKEN_LENGTH - 1].rstrip("-")
-    while f"{head}-{token}".endswith(limits.refused_endings):
+    longest, refused = (limits.name_length, limits.refused_endings) if limits else (_LONGEST, ())
+    head = words[: longest - TOKEN_LENGTH - 1].rstrip("-")
+    while f"{head}-{token}".endswith(refused):
         head = head[:-1].rstrip("-") or _DEFAULT_TITLE
     return f"{head}-{token}"

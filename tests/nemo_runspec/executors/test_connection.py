@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nemo_runspec.errors import DeniedError, ProfileError
-from nemo_runspec.executors.connection import connect, connection_of, kept
+from nemo_runspec.executors.connection import connect, kept
 from nemo_runspec.executors.dgxcloud import DGXCloudExecutor
 from nemo_runspec.executors.lepton import LeptonExecutor
 from nemo_runspec.platforms.lepton import LeptonClient
@@ -34,27 +34,27 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_connection_of_an_executor_holds_no_secret() -> None:
     lepton = LeptonExecutor(profile="x", container_image="i", nemo_run_dir="/mnt/n")
-    assert connection_of(lepton) == {"profile": "x"}
+    assert lepton.connection == {"profile": "x"}
     fields: dict[str, Any] = {**RUNAI, "pvc_nemo_run_dir": "/mnt/n"}
     cloud = DGXCloudExecutor(profile="x", container_image="i", **fields)
-    assert connection_of(cloud) == {"profile": "x", **RUNAI}
+    assert cloud.connection == {"profile": "x", **RUNAI}
 
 
 @pytest.mark.usefixtures("workspace")
 def test_who_watches_a_job_has_the_client_that_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
     first = connect("lepton", {"profile": "x"})
     assert isinstance(first, LeptonClient)
-    assert connect("lepton", kept({"profile": "x"}, first)) is first
+    assert connect("lepton", kept("lepton", {"profile": "x"}, first)) is first
     monkeypatch.setenv("LEPTON_WORKSPACE_TOKEN", "another")
     assert connect("lepton", {"profile": "x"}) is not first
     cloud = connect("dgxcloud", {"profile": "x", **RUNAI})
     assert isinstance(cloud, RunaiClient)
-    assert connect("dgxcloud", kept({"profile": "x", **RUNAI}, cloud)) is cloud
+    assert connect("dgxcloud", kept("dgxcloud", {"profile": "x", **RUNAI}, cloud)) is cloud
 
 
 @pytest.mark.usefixtures("workspace")
 def test_a_job_is_not_looked_for_in_another_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = kept({"profile": "x"}, connect("lepton", {"profile": "x"}))
+    connection = kept("lepton", {"profile": "x"}, connect("lepton", {"profile": "x"}))
     assert "canary" not in str(connection)
     monkeypatch.setenv("LEPTON_WORKSPACE_URL", "http://127.0.0.1:9/api/v2/workspaces/other")
     with pytest.raises(ProfileError, match=r"workspaces/ws, and your environment leads to .*workspaces/other"):
