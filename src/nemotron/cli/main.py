@@ -17,6 +17,7 @@ COMMANDS = {
     "run": ("nemotron.cli.run:app", "Run any script that has a runspec block."),
     "source": ("nemotron.cli.source:app", "Show what travels with a job to a cloud."),
     "env": ("nemotron.cli.env:app", "List, show and check the profiles of env.toml."),
+    "kit": ("nemotron.cli.kit:app", "Make a cluster ready, and see whether it is."),
 }
 
 app = typer.Typer(
