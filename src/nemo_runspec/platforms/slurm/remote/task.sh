@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# Runs the launch script of one task on its node, perhaps in a container that has nothing but bash and coreutils:
+#   task.sh JOB LAUNCH LABEL ATTEMPT ADDRESS PORT NODES SECRETS
+#
+#   JOB       the job's folder, as this task sees it
+#   LAUNCH    the launch script's name
+#   LABEL     what the task's files are called after
+#   ATTEMPT   how often the job was started before
+#   ADDRESS   the host on which the task's processes meet, and PORT a free port there
+#   NODES     number of the task's nodes
+#   SECRETS   `yes` where there must be a file with secrets
+#
+#   reads     environment.sh, secrets.sh
+#   writes    exit/LABEL-<number>.ATTEMPT   the launch script's exit code
+#             exit/.failed.ATTEMPT          the code of the task that failed first
+#             exit/.ended.ATTEMPT           the code of the task that was ended first: by a signal that ends it at once,
+#                                           as those are that end the others when one has failed
+#   exits with the launch script's exit code
+{ set +x; } 2>/dev/null
+export NEMO_RUNSPEC_JOB_DIR=$1
+launch=$2 label=$3 attempt=$4 address=$5 port=$6 nodes=$7 secrets=$8
+exits=$NEMO_RUNSPEC_JOB_DIR/exit
+own=$exits/$label-${SLURM_PROCID:-0}.$attempt
+
+told() { # told CODE: writes it where the batch script looks for it, and exits with it
+    local name=.failed
+    printf '%s\n' "$1" >"$own.part" && mv -f "$own.part" "$own"
+    case $1 in
+    0) exit 0 ;;
+    137 | 143) name=.ended ;;
+    esac
+    # Only the first of all tasks on all nodes can make the file.
+    (set -o noclobber && printf '%s\n' "$1" >"$exits/$name.$attempt") 2>/dev/null
+    exit "$1"
+}
+
+if [ "$secrets" = yes ] && [ ! -r "$NEMO_RUNSPEC_JOB_DIR/secrets.sh" ]; then
+    echo "nemo_runspec: $NEMO_RUNSPEC_JOB_DIR/secrets.sh is gone: the job had ended before; submit it anew" >&2
+    told 1
+fi
+. "$NEMO_RUNSPEC_JOB_DIR/environment.sh" || told 1
+[ "$secrets" != yes ] || . "$NEMO_RUNSPEC_JOB_DIR/secrets.sh" || told 1
+export NODE_RANK=${SLURM_NODEID:-0} NNODES=$nodes MASTER_ADDR=$address MASTER_PORT=$port
+
+# Slurm signals all processes of a task; this one stays to tell the exit code.
+trap : HUP INT QUIT USR1 USR2 ALRM TERM
+"$BASH" "$NEMO_RUNSPEC_JOB_DIR/$launch"
+told "$?"
