@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,8 @@ from nemo_runspec.data_mover import is_transport_variable
 from nemo_runspec.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
 
 LEGACY_NAMES: Final = {"app_id": "client_id", "app_secret": "client_secret"}
 """Earlier names of fields of `DGXCloudExecutor` -> what they are called now."""
@@ -33,8 +35,10 @@ _RELEASE = "0.11"
 _MARK = "_nemo_runspec_patch"
 
 
-def _replace_method(owner: type, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put a wrapper in place of a method, once.
+def _replace_method(
+    owner: type | ModuleType, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    """Put a wrapper in place of a method, or of a module's function, once.
 
     Raises:
         UsageError: nemo-run is not of the release that the patches are written against.
@@ -179,3 +183,56 @@ def _with_legacy_names(signature: inspect.Signature) -> inspect.Signature:
     ]
     legacy = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in LEGACY_NAMES]
     return signature.replace(parameters=[*parameters, *legacy])
+
+
+RSYNC_MODULES: Final = ("nemo_run.core.tunnel.rsync", "nemo_run.run.experiment", "nemo_run.run.ray.slurm")
+"""Where nemo-run's `rsync` is, and where it has been imported from there."""
+
+SSH_OPTIONS: Final = "-o StrictHostKeyChecking=accept-new -o BatchMode=yes"
+STAYING: Final = (
+    *(".git", ".hg", ".svn"),
+    *("__pycache__", "*.pyc", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".ipynb_checkpoints"),
+    *(".venv", "node_modules", "*.egg-info"),
+)
+"""What rsync leaves out: histories, caches and environments of this machine, which no job reads."""
+
+_EXECUTORS: Final = "configs/*_executor.yaml"
+
+
+def patch_nemo_run_rsync_accept_new_host_keys() -> None:
+    """Let the rsync of nemo-run's `SSHTunnel` take the key of a host that is met for the first time, and ask nothing.
+
+    nemo-run's own connection (paramiko) takes any key and remembers none, so that on a new machine the first `ssh` to
+    look at keys is that of rsync: it fails, or asks where there is a terminal, behind the folder that was made on the
+    cluster already. With this patch it remembers a new key, still refuses one that has changed, and never asks for a
+    password. What the caller gives as `ssh_opts` comes first, and wins. Besides, histories, caches and environments
+    (`STAYING`) stay here, and so do the executors of an experiment, which are written with all their variables.
+
+    Source: nemo-run 0.11.1, https://github.com/NVIDIA-NeMo/Run/blob/main/nemo_run/core/tunnel/rsync.py.
+    Remove when nemo-run looks at host keys itself, and hands its choice to rsync.
+
+    Raises:
+        UsageError: nemo-run is not of the release that this is written against.
+    """
+    for name in RSYNC_MODULES:
+        _replace_method(import_module(name), "rsync", _accepting_new_hosts)
+
+
+def _accepting_new_hosts(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def rsync(
+        c: Any,  # noqa: ANN401 - a connection of fabric, which ships no types
+        source: str,
+        target: str,
+        exclude: str | Iterable[str] = (),
+        *args: Any,  # noqa: ANN401 - nemo-run's
+        ssh_opts: str = "",
+        **kwargs: Any,  # noqa: ANN401 - nemo-run's
+    ) -> Any:  # noqa: ANN401 - nemo-run's
+        given = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        # Behind a source with a `/` at its end are other folders: then it is no experiment.
+        executors = () if source.endswith("/") else (f"/{Path(source).name}/*/{_EXECUTORS}",)
+        options = f"{ssh_opts} {SSH_OPTIONS}".strip()
+        return original(c, source, target, (*given, *STAYING, *executors), *args, ssh_opts=options, **kwargs)
+
+    return rsync

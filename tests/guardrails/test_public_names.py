@@ -35,7 +35,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "patch_cloud_data_mover_skip_configs",
         "patch_dgxcloud_strip_source_chunks_from_exports",
         "patch_dgxcloud_accept_legacy_kwargs",
+        "patch_nemo_run_rsync_accept_new_host_keys",
     ),
+    "nemo_runspec.squash": ("ensure_squashed_image",),
     "nemo_runspec.exceptions": ("ArtifactNotFoundError",),
 }
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shlex
+import subprocess
 import tarfile
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import fiddle as fdl
 import pytest
@@ -44,6 +48,8 @@ def unpatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (DGXCloudRequest, "materialize"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
+    for module in map(import_module, patches.RSYNC_MODULES):
+        monkeypatch.setattr(module, "rsync", module.rsync)
     remembered = signatures._signature_cache  # noqa: SLF001 - nothing public forgets a signature
     remembered.pop(DGXCloudExecutor, None)
     yield
@@ -189,10 +195,85 @@ def test_a_name_and_its_old_one_do_not_fit_together() -> None:
         DGXCloudExecutor(**DGX, app_id="i")
 
 
+class Connection:
+    """Stands in for a connection of fabric, and keeps the command that it is to run here."""
+
+    connect_kwargs: ClassVar = {"key_filename": ["/keys/mine"]}
+    user, host, port = "me", "login.example", 2222
+
+    def __init__(self) -> None:
+        self.command = ""
+
+    def run(self, command: str, **_: object) -> None:
+        assert command == "mkdir -p /there"
+
+    def local(self, command: str, **_: object) -> SimpleNamespace:
+        self.command = command
+        return SimpleNamespace(command=command)
+
+
+def rsync_words(module: str = patches.RSYNC_MODULES[0], source: str = "/runs/exp_1", **options: Any) -> list[str]:  # noqa: ANN401 - nemo-run's
+    """Give the words of the rsync that nemo-run would run."""
+    connection = Connection()
+    import_module(module).rsync(connection, source, "/there", **options)
+    return shlex.split(connection.command)
+
+
+def remote_shell(words: list[str]) -> str:
+    return next(word for word in words if word.startswith("--rsh="))
+
+
+def test_nemo_run_still_asks_about_new_hosts_and_sends_everything() -> None:
+    words = rsync_words()
+    assert remote_shell(words) == "--rsh=ssh -i /keys/mine -p 2222 "
+    assert "--exclude" not in words
+
+
+@pytest.mark.parametrize("module", patches.RSYNC_MODULES)
+def test_new_hosts_are_taken_and_nothing_is_asked_wherever_rsync_is_called(module: str) -> None:
+    patches.patch_nemo_run_rsync_accept_new_host_keys()
+    words = rsync_words(module)
+    assert remote_shell(words) == f"--rsh=ssh -i /keys/mine -p 2222 {patches.SSH_OPTIONS}"
+    assert words[-2:] == ["/runs/exp_1", "me@login.example:/there"]
+    excluded = [words[at + 1] for at, word in enumerate(words) if word == "--exclude"]
+    assert excluded == [*patches.STAYING, "/exp_1/*/configs/*_executor.yaml"]
+
+
+def test_what_the_caller_wants_of_ssh_and_rsync_counts_before() -> None:
+    patches.patch_nemo_run_rsync_accept_new_host_keys()
+    ssh = "-o StrictHostKeyChecking=yes"
+    words = rsync_words(source="/src/", exclude="data", ssh_opts=ssh, delete=True, strict_host_keys=False)
+    # ssh takes the first value of an option.
+    assert remote_shell(words).endswith(f" {ssh} {patches.SSH_OPTIONS} -o StrictHostKeyChecking=no")
+    assert "--delete" in words
+    excluded = [words[at + 1] for at, word in enumerate(words) if word == "--exclude"]
+    assert excluded == ["data", *patches.STAYING]
+
+
+def test_what_stays_here_is_left_out_by_rsync_itself(tmp_path: Path) -> None:
+    patches.patch_nemo_run_rsync_accept_new_host_keys()
+    job = tmp_path / "exp_1" / "job"
+    for name in ("configs/job_executor.yaml", "configs/job_fn_or_script", "code/configs/my_executor.yaml"):
+        (job / name).parent.mkdir(parents=True, exist_ok=True)
+        (job / name).write_text(CANARY, encoding="utf-8")
+    for name in ("code/.git/HEAD", "code/__pycache__/a.pyc", "code/data/x.git"):
+        (job / name).parent.mkdir(parents=True, exist_ok=True)
+        (job / name).write_text("x", encoding="utf-8")
+    words = rsync_words(source=str(tmp_path / "exp_1"))
+    here = [word for word in words[:-1] if not word.startswith("--rsh=")]
+    subprocess.run([*here, str(tmp_path / "there")], check=True, capture_output=True)
+    sent = {
+        path.relative_to(tmp_path / "there").as_posix() for path in (tmp_path / "there").rglob("*") if path.is_file()
+    }
+    kept = ("configs/job_fn_or_script", "code/configs/my_executor.yaml", "code/data/x.git")
+    assert sent == {f"exp_1/job/{name}" for name in kept}
+
+
 ALL = (
     patches.patch_cloud_data_mover_skip_configs,
     patches.patch_dgxcloud_strip_source_chunks_from_exports,
     patches.patch_dgxcloud_accept_legacy_kwargs,
+    patches.patch_nemo_run_rsync_accept_new_host_keys,
 )
 
 
@@ -203,6 +284,7 @@ def methods() -> list[object]:
         DGXCloudExecutor.move_data,
         DGXCloudExecutor.__init__,
         DGXCloudRequest.materialize,
+        *(import_module(name).rsync for name in patches.RSYNC_MODULES),
     ]
 
 
