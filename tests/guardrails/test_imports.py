@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("prepare",),
     ("run", "squash"),
     ("submit",),
+    ("jobs",),
     ("step",),
     ("report",),
     ("pipeline",),

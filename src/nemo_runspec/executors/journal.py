@@ -26,6 +26,8 @@ from nemo_runspec.platforms.workload import JobState, Seen, Submitted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nemo_runspec.executors.follow import Ending
+
 log = logging.getLogger(__name__)
 
 _VERSION: Final = 2
@@ -215,6 +217,18 @@ class Journal:
         ended = entry.ended if entry and entry.ended else _now()
         code = known if seen.exit_code is None else seen.exit_code
         return self.change(name, state=seen.state.value, exit_code=code, ended=ended)
+
+    def saw_end(self, name: str, ending: Ending) -> Entry | None:
+        """Remember how a job ended that was followed, with the exit code that only its output has told.
+
+        Args:
+            name: The workload's unique name.
+            ending: How it ended.
+        """
+        seen = ending.seen
+        if seen.exit_code is None and seen.state is JobState.FAILED and ending.failure is not None:
+            seen = replace(seen, exit_code=ending.failure[1])
+        return self.saw(name, seen)
 
     def read(self, name: str) -> Entry:
         """Give a job's entry.

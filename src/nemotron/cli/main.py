@@ -15,6 +15,7 @@ from nemo_runspec.recipe_typer import HELP_SETTINGS, lazy_group
 COMMANDS = {
     "nano3": ("nemotron.cli.nano3:app", "Nemotron 3 Nano: data preparation, pretraining, SFT, RL, evaluation."),
     "run": ("nemotron.cli.run:app", "Run any script that has a runspec block."),
+    "jobs": ("nemotron.cli.jobs:app", "List, look at, follow and end the jobs that were submitted from here."),
     "source": ("nemotron.cli.source:app", "Show what travels with a job to a cloud."),
     "env": ("nemotron.cli.env:app", "List, show and check the profiles of env.toml."),
     "kit": ("nemotron.cli.kit:app", "Make a cluster ready, and see whether it is."),

@@ -1,0 +1,104 @@
+"""Ending a job, and staying with it until it ends."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nemo_runspec.config.save import open_private
+from nemo_runspec.errors import GoneError, UnreachableError
+from nemo_runspec.executors.connection import connect
+from nemo_runspec.executors.follow import Ending
+from nemo_runspec.jobs.looking import NEVER_ARRIVED, JobStatus, remembered, status
+from nemo_runspec.platforms.workload import JobState, Seen
+from nemo_runspec.submit.signals import signals_passed_on
+from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nemo_runspec.executors.journal import Entry, Journal
+    from nemo_runspec.platforms.workload import Platform, Submitted
+    from nemo_runspec.redaction import Redactor
+
+
+def cancel(entry: Entry, journal: Journal) -> JobStatus:
+    """Stop a job, whatever it is doing; one that has ended keeps the end that it had.
+
+    Args:
+        entry: The job's record.
+        journal: Where it is recorded.
+
+    Returns:
+        How it stands then; it may have ended by itself just before.
+
+    Raises:
+        UnreachableError: It cannot be asked, so that it may go on.
+        PlatformError: The platform does not stop it.
+    """
+    before = status(entry, journal)
+    if before.seen.state.is_final:
+        return before
+    platform = connect(entry.platform, entry.connection)
+    workload = before.entry.submitted
+    platform.cancel(workload)
+    seen = platform.look(workload)
+    # Some platforms stop a job by deleting it.
+    if seen.state is JobState.LOST:
+        seen = replace(seen, state=JobState.CANCELLED)
+    known = journal.saw(entry.name, seen) or before.entry
+    if seen.state is JobState.UNREACHABLE:
+        message = f"'{entry.name}' was asked to stop, and whether it has is not known: it cannot be asked any more"
+        raise UnreachableError(message, remedy=f"Look again: nemotron jobs status {entry.name}")
+    return JobStatus(known, seen)
+
+
+def reattach(
+    entry: Entry,
+    journal: Journal,
+    redactor: Redactor,
+    *,
+    say: Callable[[str], None],
+    cancel_on_interrupt: bool = False,
+) -> JobStatus:
+    """Show a job's output from its beginning, and stay until it has ended.
+
+    Args:
+        entry: The job's record.
+        journal: Where it is recorded.
+        redactor: Takes secrets out of what is shown and kept.
+        say: Called with each thing worth knowing about the job itself.
+        cancel_on_interrupt: Whether Ctrl-C stops the job, instead of leaving it to go on.
+
+    Returns:
+        How it ended: successfully.
+
+    Raises:
+        GoneError: It never reached its platform, or that does not know it any more.
+        InterruptedJobError: Ctrl-C.
+        JobFailedError: It failed, was stopped, or is lost; with the job's own exit code where that is known.
+        PlatformError: It cannot be asked, or does not let us.
+    """
+    now = status(entry, journal)
+    entry = now.entry
+    if now.seen.state is JobState.LOST:
+        reason = NEVER_ARRIVED if now.seen.word == NEVER_ARRIVED else "its platform does not know it any more"
+        message = f"there is nothing to follow of '{entry.name}': {reason}"
+        raise GoneError(message)
+    platform = connect(entry.platform, entry.connection)
+    stop = Stop(say, cancels=cancel_on_interrupt)
+    submission: Future[tuple[Submitted, Platform]] = Future()
+    submission.set_result((entry.submitted, platform))
+    stop.watch(submission)
+    folder = journal.folder.parent / "logs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    watched = Watched(platform, entry.submitted, entry.title or entry.name, folder / f"{entry.name}.log")
+    watched.log_path.unlink(missing_ok=True)  # what comes is all of it again
+    with signals_passed_on(stop) as interruption, open_private(watched.log_path) as log:
+        show = Output(entry.submitted, several=entry.nodes != 1, log=log, redact=redactor.text)
+        # What only the record knows is told by it.
+        ending = Ending(now.seen, {}) if now.remembered else watch(watched, show, stop=stop, say=say)
+    known = journal.saw_end(entry.name, ending) or entry
+    raise_for_ending(watched, ending, show, interrupted=interruption.number is not None, cancelled=cancel_on_interrupt)
+    return remembered(known) if known.last_state else JobStatus(known, Seen(ending.state))

@@ -1,0 +1,105 @@
+"""The output of a job: what there is of it, or all that still comes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from nemo_runspec.errors import GoneError, PlatformError
+from nemo_runspec.executors.connection import connect
+from nemo_runspec.executors.follow import Follower, short_name
+from nemo_runspec.platforms.workload import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nemo_runspec.executors.journal import Entry
+    from nemo_runspec.platforms.workload import Platform, Submitted
+
+QUIET_S: Final = 2.0
+"""Where output is not followed, it is at its end for now when it was silent for so long, in seconds."""
+
+FIRST_LINE_S: Final = 15.0
+"""How long the first line of it is waited for, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a job has printed.
+
+    Args:
+        pod: The pod, task or container that it is from.
+        short: What tells that from the others of the same job.
+        line: The line, without its end.
+    """
+
+    pod: str
+    short: str
+    line: str
+
+    def as_data(self) -> dict[str, Any]:
+        """Give it as plain data; the keys stay what they are."""
+        return {"pod": self.pod, "line": self.line}
+
+
+def logs(entry: Entry, *, follow: bool = False) -> Iterator[LogLine]:
+    """Yield what a job has printed, from its beginning; after its end too, as long as its platform keeps it.
+
+    Args:
+        entry: The job's record.
+        follow: Go on until the job has ended, instead of until it is silent.
+
+    Raises:
+        GoneError: The platform knows neither the job nor its output.
+        PlatformError: It cannot be asked, or does not let us.
+    """
+    platform = connect(entry.platform, entry.connection)
+    workload = entry.submitted
+    if platform.look(workload).state is JobState.LOST:
+        yield from _what_is_left(platform, workload)
+    else:
+        yield from _lines(platform, workload, follow=follow)
+
+
+def _what_is_left(platform: Platform, workload: Submitted) -> Iterator[LogLine]:
+    pods = platform.pods(workload)
+    if not pods:
+        message = f"the platform does not know '{workload.name}' any more, and has kept nothing of its output"
+        raise GoneError(message, remedy="Where a command has followed it, that has written a job.log.")
+    for pod in pods:
+        for line in platform.log(workload, pod):
+            yield LogLine(pod, short_name(pod, workload.name), line)
+
+
+def _lines(platform: Platform, workload: Submitted, *, follow: bool) -> Iterator[LogLine]:
+    lines: SimpleQueue[LogLine | None] = SimpleQueue()
+    failures: list[PlatformError] = []
+
+    def show(pod: str, line: str) -> None:
+        lines.put(LogLine(pod, short_name(pod, workload.name), line))
+
+    follower = Follower(platform, workload, show=show, say=lambda _: None)
+
+    def run() -> None:
+        try:
+            follower.run()
+        except PlatformError as error:
+            failures.append(error)
+        finally:
+            lines.put(None)
+
+    # A daemon: a log that never ends must not keep a client from ending.
+    threading.Thread(target=run, daemon=True, name=f"follow {workload.name}").start()
+    wait_s = None if follow else FIRST_LINE_S
+    try:
+        while (line := lines.get(timeout=wait_s)) is not None:
+            wait_s = None if follow else QUIET_S
+            yield line
+    except Empty:
+        return  # silent: that is all for now
+    finally:
+        follower.leave()
+    for failure in failures:
+        raise failure
