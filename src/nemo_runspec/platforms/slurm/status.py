@@ -180,7 +180,7 @@ def _accounted(lines: Sequence[str], workload: Submitted) -> Record | None:
     ours = [row for row in rows if len(row) == _ACCOUNT_FIELDS and row[4] == workload.name and row[1] != "RESIZING"]
     if not ours:
         return None
-    _, word, code, _, _ = sorted(ours, key=lambda row: row[3])[-1]
+    _, word, code, _, _ = max(reversed(ours), key=lambda row: row[3])
     return Record(word.split(" ")[0], code=_exit_code(code), restarts=len(ours) - 1, word=word)
 
 

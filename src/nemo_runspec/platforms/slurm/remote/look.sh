@@ -18,7 +18,7 @@ shopt -s nullglob
 home=$1 name=$2 id=$3
 tab=$'\t'
 
-command -v squeue >/dev/null 2>&1 || { set +u; . /etc/profile >/dev/null 2>&1; set -u; }
+command -v squeue >/dev/null 2>&1 || { set +u; . /etc/profile >/dev/null 2>&1 </dev/null; set -u; }
 # What people set for their own eyes must not change what is printed here.
 unset ${!SQUEUE_@} ${!SACCT_@} SLURM_TIME_FORMAT SLURM_BITSTR_LEN
 
