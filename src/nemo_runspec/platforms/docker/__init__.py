@@ -1,0 +1,1 @@
+"""Jobs in containers of the Docker engine on this machine."""

@@ -1,0 +1,174 @@
+"""The folder of a job on this machine, which its containers find on `/nemo_run`."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import shlex
+import shutil
+import tarfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from nemo_runspec.errors import RefusedError, UnreachableError
+from nemo_runspec.platforms.docker.request import CODE_FOLDER, SECRETS_FILE
+from nemo_runspec.platforms.workload import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nemo_runspec.platforms.workload import Request, Tree
+
+_LOCK: Final = ".submit.lock"
+_CANCELLED: Final = ".cancelled"
+_POLL_S: Final = 0.05
+_PRIVATE: Final = 0o600
+_PRIVATE_EXECUTABLE: Final = 0o700
+
+
+class JobFolder:
+    """A job's folder.
+
+    Args:
+        path: Where it is; it need not be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Touch nothing."""
+        self.path = path
+
+    @contextmanager
+    def locked(self, seconds: float, *, make: bool = False) -> Iterator[None]:
+        """Keep other processes of this machine from submitting, finding or cancelling the job meanwhile.
+
+        Args:
+            seconds: How long to wait for another.
+            make: Whether the folder is made; without it, there is nothing to lock where it is not.
+
+        Raises:
+            UnreachableError: Another process has not let go.
+            RefusedError: The folder cannot be made.
+        """
+        if make:
+            with _writing(self.path):
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            handle = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _PRIVATE)
+        except OSError as error:
+            if make:
+                raise _unwritable(self.path, error) from error
+            yield
+            return
+        try:
+            self._wait_for(handle, seconds)
+            yield
+        finally:
+            os.close(handle)
+
+    def _wait_for(self, handle: int, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    message = f"another process has been busy with the job '{self.path.name}' for {seconds:.0f} s"
+                    raise UnreachableError(message, remedy="Try again when it has ended.") from None
+                time.sleep(_POLL_S)
+            else:
+                return
+
+    def fill(self, request: Request) -> None:
+        """Write what a request says that lies in it.
+
+        Raises:
+            RefusedError: It cannot be written, such as on a full disk.
+        """
+        with _writing(self.path):
+            if request.source is not None:
+                _unpack(request.source, self.path / CODE_FOLDER)
+            for name, (content, executable) in request.files.items():
+                filled = content.replace(NAME.encode(), self.path.name.encode())
+                _write(_inside(self.path, name), filled, _PRIVATE_EXECUTABLE if executable else _PRIVATE)
+            if request.secrets:
+                lines = [f"export {name}={shlex.quote(value)}\n" for name, value in request.secrets]
+                _write(self.path / SECRETS_FILE, "".join(lines).encode(errors="surrogateescape"), _PRIVATE)
+
+    def discard(self) -> None:
+        """Remove the folder of a job that was never accepted."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def forget_secrets(self) -> None:
+        """Remove the file with the secrets."""
+        with suppress(OSError):
+            (self.path / SECRETS_FILE).unlink(missing_ok=True)
+
+    def cancelled(self) -> frozenset[str] | None:
+        """Give the containers that had not ended when the job was cancelled; None where it was not."""
+        try:
+            return frozenset((self.path / _CANCELLED).read_text(encoding="utf-8").split())
+        except OSError:
+            return None
+
+    def mark_cancelled(self, containers: Iterable[str]) -> None:
+        """Remember that the job is cancelled, so that it does not count as failed.
+
+        Args:
+            containers: Those that have not ended.
+        """
+        with suppress(OSError):  # to stop it matters more
+            _write(self.path / _CANCELLED, "\n".join(containers).encode(), _PRIVATE)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RefusedError:
+    message = f"the job's folder cannot be written: {error.filename or path}: {error.strerror}"
+    return RefusedError(message)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    parts = PurePosixPath(name).parts
+    if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
+        message = f"{name!r} is no path below the job's folder"
+        raise RefusedError(message)
+    return folder.joinpath(*parts)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Write a private file, in the place of one that may be there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _unpack(source: Tree, folder: Path) -> None:
+    if hashlib.sha256(source.tar).hexdigest() != source.sha256:
+        message = f"the source is not the one of the digest {source.sha256}"
+        raise RefusedError(message)
+    with tarfile.open(fileobj=io.BytesIO(source.tar)) as tar:
+        for member in tar:
+            # Not `extractall`: its filter, which keeps links in bounds, came with Python 3.11.4.
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is not None:
+                executable = member.mode & 0o100
+                mode = _PRIVATE_EXECUTABLE if executable else _PRIVATE
+                _write(_inside(folder, member.name), content.read(), mode)
