@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 import socket
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,31 +15,22 @@ from typing import TYPE_CHECKING, Any
 from tests.clusters.beds import reaper
 from tests.clusters.beds.network import Network
 from tests.clusters.beds.ports import free_ports
-from tests.clusters.beds.processes import SYSTEM_PATH, Daemon, Keeper, wait_until
+from tests.clusters.beds.processes import Daemon, Keeper, command, wait_until
+from tests.clusters.beds.slurm_clients import SlurmClients
 from tests.clusters.beds.slurm_files import Layout
 from tests.clusters.beds.slurm_folders import make_folders, make_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 NODES = ("n1", "n2")
 ACCOUNT = "research"
-FINAL = (
-    "COMPLETED",
-    "FAILED",
-    "CANCELLED",
-    "TIMEOUT",
-    "OUT_OF_MEMORY",
-    "NODE_FAIL",
-    "BOOT_FAIL",
-    "DEADLINE",
-    "PREEMPTED",
-)
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "iptables", "nsenter", "unsquashfs", "gcc")
 
+# Not the folder of TMPDIR, which the bed's ordinary user may not be able to reach.
+REACHABLE = Path("/tmp")  # noqa: S108 - the name below it is random, and a folder of that name must not exist
+
 _READY_S = 60.0
-_QUEUE_FORMAT = "%i\x1f%j\x1f%k\x1f%T\x1f%u"
-_RECORD_FIELDS = "JobID,JobName,Comment,State,User"
 
 
 class BedError(Exception):
@@ -47,21 +38,14 @@ class BedError(Exception):
 
 
 @dataclass
-class SlurmBed:
+class SlurmBed(SlurmClients):
     """A Slurm of one's own. Made by `start`.
 
     Attributes:
-        folder: Everything of it; everyone may look into it.
-        config: Its slurm.conf.
-        user: An ordinary account, made for the bed.
-        work: A folder that belongs to that account, and to nobody else.
-        environment: What a client needs: SLURM_CONF, and PATH with the bed's own sbatch and enroot first.
         nodes: The names of its nodes.
         images: Where `name+tag` is the root folder of the image `name:tag`.
     """
 
-    folder: Path
-    user: str
     _keeper: Keeper
     _layout: Layout
     nodes: tuple[str, ...] = NODES
@@ -80,18 +64,21 @@ class SlurmBed:
             BedError: It did not come up.
         """
         keeper = Keeper()
+        mask = os.umask(0o022)  # everyone reads the configuration, whatever the caller's files look like
         try:
             return cls._make(keeper, folder, accounting=accounting, min_job_age=min_job_age)
-        except (OSError, subprocess.SubprocessError, TimeoutError, BedError) as error:
+        except (OSError, subprocess.SubprocessError, TimeoutError) as error:
             complaints = keeper.stop()
-            output = getattr(error, "stderr", None) or ""
-            message = "\n".join(["the Slurm bed did not come up", str(error), str(output), *complaints])
+            notes = getattr(error, "__notes__", ())
+            message = "\n".join(["the Slurm bed did not come up", str(error), *notes, *complaints])
             raise BedError(message) from error
+        finally:
+            os.umask(mask)
 
     @classmethod
     def _make(cls, keeper: Keeper, folder: Path | None, *, accounting: bool, min_job_age: int) -> SlurmBed:
-        suffix = secrets.token_hex(2)
-        folder = folder or Path(tempfile.gettempdir(), f"nemotron-bed-{secrets.token_hex(3)}")
+        suffix = secrets.token_hex(3)
+        folder = folder or REACHABLE / f"nemotron-bed-{suffix}"
         keeper.undo("folder", str(folder))
         make_folders(folder)
         user = f"nemo{suffix}"
@@ -113,23 +100,9 @@ class SlurmBed:
             keeper.undo("group", str(layout.group(name)))
             layout.group(name).mkdir()
         layout.write()
-        bed = cls(folder, user, keeper, layout)
+        bed = cls(folder, user, accounting, keeper, layout)
         bed._start_all()
         return bed
-
-    # ---- what a client needs
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "etc/slurm.conf"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"SLURM_CONF": str(self.config), "PATH": f"{self.folder}/bin:{SYSTEM_PATH}"}
-
-    @property
-    def work(self) -> Path:
-        return self.folder / "work"
 
     @property
     def images(self) -> Path:
@@ -139,115 +112,23 @@ class SlurmBed:
     def cluster(self) -> str:
         return self._layout.cluster
 
-    def run(
-        self,
-        *argv: str,
-        check: bool = True,
-        timeout_s: float = 30.0,
-        user: str | None = None,
-        environment: Mapping[str, str] | None = None,
-        text: str | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a client on this machine, in `work`.
+    def publish(self, image: str, archive: Path, **environment: str) -> Path:
+        """Let nodes know an image by its name.
 
         Args:
-            argv: The command.
-            check: Whether another exit code than 0 is an error.
-            timeout_s: How long it may take.
-            user: As whom; without it, the bed's ordinary user.
-            environment: Variables beside the client's own; nothing else of this process's is seen.
-            text: What it reads.
+            image: The name, as in `registry#image:tag`.
+            archive: Its files, as a tar archive.
+            environment: The variables that it sets.
 
-        Raises:
-            subprocess.CalledProcessError: It failed; its output is in the message's notes.
-            subprocess.TimeoutExpired: It took too long.
+        Returns:
+            Its root folder.
         """
-        name = user or self.user
-        home = "/root" if name == "root" else str(self.folder / "home")
-        variables = {
-            "HOME": home,
-            "USER": name,
-            "LOGNAME": name,
-            "LANG": "C.UTF-8",
-            **self.environment,
-            **(environment or {}),
-        }
-        done = subprocess.run(
-            argv,
-            env=variables,
-            input=text or "",
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout_s,
-            user=None if name == "root" else name,
-            group=None if name == "root" else name,
-            extra_groups=None if name == "root" else [],
-            cwd=self.work,
-        )
-        if check and done.returncode:
-            error = subprocess.CalledProcessError(done.returncode, argv, done.stdout, done.stderr)
-            error.add_note(f"{done.stdout}{done.stderr}")
-            raise error
-        return done
-
-    def submit(self, script: str, *options: str, user: str | None = None) -> str:
-        """Submit the body of a shell script with the real sbatch, and give the job's id."""
-        text = f"#!/bin/sh\n{script}\n"
-        return (
-            self.run("/usr/bin/sbatch", "--parsable", *options, user=user, text=text).stdout.strip().partition(";")[0]
-        )
-
-    # ---- what the server knows
-
-    def jobs(self) -> list[dict[str, str]]:
-        """Give every job that the controller or the accounting knows: id, name, comment, state and user.
-
-        The comment is the controller's; the accounting keeps none.
-
-        Raises:
-            subprocess.SubprocessError: One of them did not answer.
-        """
-        queue = self.run(
-            "squeue", "--noheader", "--all", "--states=all", f"--format={_QUEUE_FORMAT}", user="root"
-        ).stdout
-        found = {}
-        if self._layout.accounting:
-            records = self.run(
-                "sacct", "--allusers", "--allocations", "--noheader", "--parsable2", "--starttime=now-2days",
-                "--delimiter=\x1f", f"--format={_RECORD_FIELDS}", user="root",
-            ).stdout  # fmt: skip
-            found.update(_rows(records))
-        found.update(_rows(queue))
-        return [found[number] for number in sorted(found, key=lambda text: (len(text), text))]
-
-    def state(self, job: str) -> str:
-        """Give a job's state in capitals, UNKNOWN where neither side knows it; the controller's word comes first."""
-        return next((row["state"].partition(" ")[0] for row in self.jobs() if row["id"] == job), "UNKNOWN")
-
-    def wait_for(self, job: str, *states: str, seconds: float = 30.0) -> str:
-        """Wait until a job is in one of some states, or without them, at its end; give the state."""
-        wanted = states or FINAL
-        seen = ["UNKNOWN"]
-
-        def reached() -> bool:
-            seen.append(self.state(job))
-            return seen[-1] in wanted
-
-        wait_until(reached, seconds, f"job {job} in {'/'.join(wanted)}")
-        return seen[-1]
-
-    def exit_code(self, job: str, seconds: float = 15.0) -> str:
-        """Give the exit code that the accounting has, such as `3:0`, when the job is in it as ended."""
-        found: list[str] = []
-
-        def known() -> bool:
-            lines = self.run("sacct", "-nPX", "-j", job, "-o", "State,ExitCode", user="root").stdout.splitlines()
-            found[:] = [line.partition("|")[2] for line in lines if line.partition("|")[0].split(" ")[0] in FINAL]
-            return bool(found)
-
-        wait_until(known, seconds, f"end of job {job} in the accounting")
-        return found[0]
+        root = self.images / image.translate(str.maketrans("/:#@", "++++"))
+        root.mkdir()
+        command("tar", "--extract", "--same-owner", "--directory", str(root), "--file", str(archive))
+        lines = (f"{name}={value}\n" for name, value in environment.items())
+        (root / "etc/environment").write_text("".join(lines), encoding="utf-8")
+        return root
 
     def record(self, job: str | None = None) -> list[dict[str, Any]]:
         """Give the container options that reached tasks, one entry for each: job, step, task, node, options."""
@@ -263,8 +144,6 @@ class SlurmBed:
                 if words and not Path(words[0].rstrip(":")).name.startswith(("slurmd", "slurmstepd")):
                     found.append(" ".join(words))
         return found
-
-    # ---- disturbances
 
     def freeze_controller(self) -> None:
         """Stop the controller from answering: it accepts connections, and reads them when it is thawed."""
@@ -319,8 +198,6 @@ class SlurmBed:
         if complaints:
             raise BedError("\n".join(complaints))
 
-    # ---- how it comes up
-
     def _start_all(self) -> None:
         munge = self.folder / "munge"
         options = [f"--{name}={munge}/{name}" for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
@@ -329,7 +206,7 @@ class SlurmBed:
         for node in self.nodes:
             into = f"--net=/run/netns/{self._layout.network.namespace(node)}"
             self._start(f"slurmd-{node}", "nsenter", into, "/bin/sh", "-ec", self._layout.node_script(node))
-        if self._layout.accounting:
+        if self.accounting:
             self._start_database()
             self.start_accounting()
             commands = (
@@ -367,12 +244,6 @@ class SlurmBed:
             "sinfo", "-hN", "-p", "batch", "-n", ",".join(nodes), "-o", "%T", check=False, user="root"
         ).stdout
         return listing.split().count("idle")
-
-
-def _rows(text: str) -> dict[str, dict[str, str]]:
-    names = ("id", "name", "comment", "state", "user")
-    rows = (dict(zip(names, line.replace("(null)", "").split("\x1f"), strict=True)) for line in text.splitlines())
-    return {row["id"]: row for row in rows}
 
 
 def _command(pid: int) -> list[str]:

@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def make_folders(folder: Path) -> None:
+    """Make the folder of a bed, with everything in it that needs no configuration."""
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
     for name in ("etc", "bin", "lib", "log", "run", "state", "spool", "db", "gpu", "munge", "faults", "registry"):
@@ -31,16 +32,18 @@ def make_folders(folder: Path) -> None:
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(128))
     for number in range(GPUS_PER_NODE):  # copies of /dev/null
-        os.mknod(folder / f"gpu/{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        device = folder / f"gpu/{number}"
+        os.mknod(device, stat.S_IFCHR, os.makedev(1, 3))
+        device.chmod(0o666)
     for shim in (HERE / "shims").iterdir():
         shutil.copy(shim, folder / "bin")
     plugin = folder / "lib/nemotron_pyxis.so"
     source = HERE / "pyxis/nemotron_pyxis.c"
-    build = ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(plugin), str(source)]
-    command(*build)
+    command("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(plugin), str(source))
 
 
 def make_user(user: str, folder: Path) -> None:
+    """Make an ordinary account, whose home and work folder are in the bed's."""
     # A password of * is none, without locking the account, which sshd would refuse.
     options = ["--home-dir", str(folder / "home"), "--shell", "/bin/bash", "--password", "*", "--user-group"]
     command("useradd", "--no-create-home", *options, user)

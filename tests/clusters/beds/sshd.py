@@ -141,8 +141,6 @@ class SshBed:
         """Give the processes that serve connections now."""
         return [pid for pid in _below(self._daemon[-1].pid) if _is_sshd(pid)]
 
-    # ---- disturbances
-
     def drop_connections(self) -> None:
         """Cut every connection that is open, as a failing network does; the server goes on."""
         for pid in self.sessions():
@@ -181,8 +179,6 @@ class SshBed:
         complaints = self._keeper.stop()
         if complaints:
             raise SshError("\n".join(complaints))
-
-    # ---- how it comes up
 
     def _restart_with(self, host_key: str) -> None:
         self.stop_server()
