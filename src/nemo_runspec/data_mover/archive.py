@@ -7,10 +7,12 @@ import io
 import lzma
 import tarfile
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import PayloadError
+from nemo_runspec.platforms.workload import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,6 +110,21 @@ def pack(entries: Iterable[Entry]) -> Archive:
     Raises:
         PayloadError: A name is not one that the pod takes: relative, without `..`, once.
     """
+    files = tuple(entries)
+    tree = tree_of(files)
+    sizes = tuple((entry.name, len(entry.data)) for entry in sorted(files, key=attrgetter("name")))
+    return Archive(compress(tree.tar), tree.sha256, len(tree.tar), sizes)
+
+
+def tree_of(entries: Iterable[Entry]) -> Tree:
+    """Make the archive of some files without compressing it.
+
+    Args:
+        entries: As for `pack`.
+
+    Raises:
+        PayloadError: As `pack`.
+    """
     ordered = sorted(entries, key=lambda entry: (PurePosixPath(entry.name).suffix, entry.name))
     names: set[str] = set()
     folders = {parent.as_posix() for entry in ordered for parent in PurePosixPath(entry.name).parents}
@@ -127,9 +144,4 @@ def pack(entries: Iterable[Entry]) -> Archive:
             member.mode = EXECUTABLE_MODE if entry.executable else FILE_MODE
             tar.addfile(member, io.BytesIO(entry.data))
     tar_data = raw.getvalue()
-    return Archive(
-        compress(tar_data),
-        hashlib.sha256(tar_data).hexdigest(),
-        len(tar_data),
-        tuple(sorted((entry.name, len(entry.data)) for entry in ordered)),
-    )
+    return Tree(hashlib.sha256(tar_data).hexdigest(), tar_data)

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 FACTORIES = {
     "dgxcloud": "nemo_runspec.executors.dgxcloud:create_dgxcloud_executor",
     "lepton": "nemo_runspec.executors.lepton:create_lepton_executor",
+    "docker": "nemo_runspec.executors.docker:create_docker_executor",
     "local": "nemo_runspec.executors.local:create_local_executor",
+    "slurm": "nemo_runspec.executors.slurm:create_slurm_executor",
 }
 """Executor kind -> its factory, imported when one is built, because nemo-run takes seconds to import."""
 

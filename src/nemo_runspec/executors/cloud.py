@@ -68,18 +68,17 @@ class CloudExecutor(PlatformExecutor):
             self.git_mounts = [*self.git_mounts, *texts]
             setattr(self, self.volumes_field, [item for item in volumes if not isinstance(item, str)])
 
-    def request(self, title: str, tasks: Sequence[Task]) -> Request:
+    def request(self, tasks: Sequence[Task]) -> Request:
         """Give the one create call of a task.
 
         Args:
-            title: What the job is called.
             tasks: The task.
 
         Raises:
             NemotronError: A secret is not in the environment, a file cannot be read, or the platform would refuse it.
         """
         (task,) = tasks
-        return build_request(self.cloud_job(task.command, task.env, title=title))[0]
+        return build_request(self.cloud_job(task.command, task.env, title=task.name))[0]
 
     def cloud_job(self, command: str, env: Mapping[str, str] | None = None, *, title: str = "") -> CloudJob:
         """Give the job of a task as values: what `launch` sends.

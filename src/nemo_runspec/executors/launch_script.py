@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LAUNCH_SCRIPT: Final = "launch.sh"
 """The script's name among the job's files."""
 
+SECRETS_FILE: Final = "secrets.sh"
+"""The private file with secret variables, where the platform has no store for them."""
+
 LAUNCH_COMMAND: Final = ("bash", f"{JOB_LINK}/{LAUNCH_SCRIPT}")
 """What each pod runs when the job's files are there."""
 
@@ -30,6 +33,7 @@ def launch_script(
     startup_commands: Iterable[str] = (),
     clone_lines: Iterable[str] = (),
     folders: Iterable[str] = (),
+    has_secrets: bool = False,
 ) -> str:
     """Give the text of the launch script. A step that fails ends the job, and says which one it was.
 
@@ -42,6 +46,7 @@ def launch_script(
         startup_commands: Shell commands to run before the command.
         clone_lines: Shell lines that fetch git repositories, before everything else.
         folders: Folders below `/nemo_run` that the command expects.
+        has_secrets: Whether secret variables lie in a file of the job's folder.
     """
     extras = [shlex.quote(extra) for extra in pip_extras]
     steps = [f"mkdir -p {_JOB_DIR}/{shlex.quote(folder)}" for folder in folders]
@@ -50,4 +55,16 @@ def launch_script(
         steps.append(f"python -m pip install --quiet --no-input {' '.join(extras)}")
     steps += [*pre_launch_commands, *startup_commands]
     lines = ["#!/usr/bin/env bash", "set -e", f"cd {_JOB_DIR}/{CODE_FOLDER}"]
+    if has_secrets:
+        lines.append(f"{{ set +x; }} 2>/dev/null; . {_JOB_DIR}/{SECRETS_FILE}")
     return "\n".join([*lines, *startup_lines(steps), f"exec {command}", ""])
+
+
+def launch_names(tasks: Iterable[str]) -> dict[str, str]:
+    """Give the name of each task's launch script among the job's files.
+
+    Args:
+        tasks: The tasks' names.
+    """
+    names = list(tasks)
+    return {name: f"launch-{number}.sh" if len(names) > 1 else LAUNCH_SCRIPT for number, name in enumerate(names)}

@@ -31,7 +31,7 @@ from nemo_runspec.executors.follow import log_lines
 from nemo_runspec.executors.groups import merge_own_group
 from nemo_runspec.executors.held_secrets import scripts_to_be_written, without_secrets
 from nemo_runspec.executors.journal import Entry, Journal, name_in
-from nemo_runspec.executors.request import Source
+from nemo_runspec.executors.source import Source
 from nemo_runspec.executors.submission import Sender, send
 from nemo_runspec.platforms.workload import JobState
 from nemo_runspec.redaction import is_secret_name
@@ -110,11 +110,10 @@ class PlatformExecutor:
         """How the platform is reached, as plain texts; references stand for secrets."""
         return {"profile": self.profile}
 
-    def request(self, title: str, tasks: Sequence[Task]) -> Request:
+    def request(self, tasks: Sequence[Task]) -> Request:
         """Give the one create call of a job: what `launch` sends.
 
         Args:
-            title: What the job is called.
             tasks: Its tasks.
 
         Raises:
@@ -279,7 +278,7 @@ class PlatformExecutor:
         # nemo-run sends tasks from threads, and the plan parses Python, which CPython 3.11 cannot do in two of them:
         # https://github.com/python/cpython/issues/106905
         with _BUILDING:
-            request = self.request(title, tasks)
+            request = self.request(tasks)
         sender = Sender(
             connection=self.connection,
             journal=_journal(),
@@ -305,7 +304,7 @@ class PlatformExecutor:
         Args:
             job_id: The platform's identifier or the job's name, of a job that was sent from here.
         """
-        entry = _entry(job_id)
+        entry = recorded(job_id)
         return connect(entry.platform, entry.connection).look(entry.submitted).state
 
     def cancel(self, job_id: str) -> None:
@@ -314,7 +313,7 @@ class PlatformExecutor:
         Args:
             job_id: As for `status`.
         """
-        entry = _entry(job_id)
+        entry = recorded(job_id)
         connect(entry.platform, entry.connection).cancel(entry.submitted)
 
     def fetch_logs(self, job_id: str, *_: object, **__: object) -> Iterator[str]:
@@ -323,7 +322,7 @@ class PlatformExecutor:
         Args:
             job_id: As for `status`.
         """
-        entry = _entry(job_id)
+        entry = recorded(job_id)
         return log_lines(connect(entry.platform, entry.connection), entry.submitted)
 
     @classmethod
@@ -372,7 +371,7 @@ def _journal() -> Journal:
     return Journal(get_nemorun_home())
 
 
-def _entry(job_id: str) -> Entry:
+def recorded(job_id: str) -> Entry:
     """Find a job by the platform's identifier or by its name."""
     journal = _journal()
     found = (entry for entry in journal.entries() if entry.id == job_id)

@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from nemo_run import Executor
 
 _TABLES_OF_EXPERIMENT = ("_PARALLEL_SUPPORTED_EXECUTORS", "_DETACH_SUPPORTED_EXECUTORS")
+_DEPENDENCIES = "_DEPENDENCY_SUPPORTED_EXECUTORS"
 
 
-def register(executor: type[Executor], scheduler: str) -> None:
+def register(executor: type[Executor], scheduler: str, *, keeps_dependencies: bool = False) -> None:
     """Enter an executor class in every table of nemo-run; once is enough, and again does no harm.
-
-    Dependencies between tasks are nemo-run's to keep, by waiting: neither cloud has them.
 
     Args:
         executor: The class.
         scheduler: The name of its scheduler's entry point.
+        keeps_dependencies: Whether its platform starts a task when others have succeeded; otherwise nemo-run waits.
     """
     schedulers.EXECUTOR_MAPPING[executor] = scheduler
     schedulers.REVERSE_EXECUTOR_MAPPING[scheduler] = executor
-    for name in _TABLES_OF_EXPERIMENT:
+    tables = (*_TABLES_OF_EXPERIMENT, *([_DEPENDENCIES] if keeps_dependencies else []))
+    for name in tables:
         known = getattr(Experiment, name)
         if executor not in known:
             setattr(Experiment, name, (*known, executor))

@@ -14,6 +14,7 @@ from nemo_runspec.data_mover import check_budget, plan_for
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.executors.checks import command_problems, storage_problems, variable_problems
 from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, LAUNCH_SCRIPT
+from nemo_runspec.executors.source import Source
 from nemo_runspec.platforms import lepton, runai
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import JobFiles, Request, Workload, canonical, job_folder
@@ -21,29 +22,12 @@ from nemo_runspec.toml.source import raise_problems
 from nemo_runspec.toml.values import empty_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nemo_runspec.data_mover import Plan
     from nemo_runspec.platforms.lepton import LeptonSettings
     from nemo_runspec.platforms.runai import RunaiSettings
 
 SHARED_MEMORY_MIB: Final = 65_536
 """Size of /dev/shm that nemo-run 0.11.1 asks for where nothing is said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """What travels beside the job's own files.
-
-    Args:
-        script_path: The recipe's script on this machine; it says which recipe family travels.
-        repo_root: The checkout whose `src/` travels; the installed package's without it.
-        exclude: Globs of what is left out.
-    """
-
-    script_path: str | Path | None = None
-    repo_root: str | Path | None = None
-    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

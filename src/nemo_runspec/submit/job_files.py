@@ -13,7 +13,8 @@ from nemo_runspec.data_mover import Changes, modified_files, select
 from nemo_runspec.env import LeptonProfile, Origin
 from nemo_runspec.errors import PayloadError
 from nemo_runspec.executors.launch_script import launch_script
-from nemo_runspec.executors.request import CloudJob, Source, lepton_settings, runai_settings
+from nemo_runspec.executors.request import CloudJob, lepton_settings, runai_settings
+from nemo_runspec.executors.source import Source
 from nemo_runspec.git_mounts import clone_lines, job_file, parse, pin
 from nemo_runspec.job_folder import JOB_FILE, TRAIN_JSON, UNFILLED
 from nemo_runspec.obstacles import missing_image

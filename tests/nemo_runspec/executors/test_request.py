@@ -11,7 +11,8 @@ import pytest
 
 from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors.launch_script import LAUNCH_COMMAND, launch_script
-from nemo_runspec.executors.request import CloudJob, Source, build_request, lepton_settings, runai_settings
+from nemo_runspec.executors.request import CloudJob, build_request, lepton_settings, runai_settings
+from nemo_runspec.executors.source import Source
 from nemo_runspec.platforms.lepton import LeptonSettings
 from nemo_runspec.platforms.runai import RunaiSettings
 from nemo_runspec.platforms.workload import canonical

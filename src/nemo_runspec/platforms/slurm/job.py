@@ -64,12 +64,14 @@ class SlurmJob:
         tasks: The tasks; they share the nodes.
         options: Flags of sbatch, beside those that this library sets.
         setup_lines: Lines of bash that run on the first node before the tasks start.
+        folders: Folders of the cluster that are made before the tasks start, such as that for results.
     """
 
     home: str
     tasks: tuple[SlurmTask, ...]
     options: tuple[Option, ...] = ()
     setup_lines: str = ""
+    folders: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:

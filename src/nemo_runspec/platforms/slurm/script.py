@@ -56,7 +56,7 @@ def sbatch_text(job: SlurmJob, *, has_secrets: bool = False) -> str:
         f"nemo_job={shlex.quote(job.folder)}",
     ]
     lines += ["nemo_secrets=yes"] if has_secrets else []
-    lines += [_SOURCED, ""]
+    lines += [_SOURCED, *(f"mkdir -p -- {shlex.quote(folder)} || exit" for folder in job.folders), ""]
     if job.setup_lines.strip():
         lines += ["# setup_lines of the profile", job.setup_lines.rstrip("\n"), ""]
     for task in job.tasks:
@@ -68,6 +68,8 @@ def sbatch_text(job: SlurmJob, *, has_secrets: bool = False) -> str:
 def job_problems(job: SlurmJob) -> Iterator[str]:
     """Yield what is wrong with a job's values, in the words of a profile's keys."""
     yield from (f"the job folder {told}" for told in home_problems(job.home, mounted=job.in_container))
+    for folder in job.folders:
+        yield from (f"the folder {folder!r} {told}" for told in home_problems(folder, mounted=job.in_container))
     yield from (f"the sbatch flag '--{flag}' {told}" for flag, told in option_problems(job.options))
     told = setup_problem(job.setup_lines)
     if told is not None:
@@ -101,7 +103,7 @@ def _flags(job: SlurmJob) -> Iterator[tuple[str, str | int | bool]]:
     yield "job-name", NAME
     if "comment" not in given:
         yield "comment", NAME
-    yield "output", f"{log_path(job.folder)}/{LOG_FOLDER}/sbatch_%j.log"
+    yield "output", f"{log_path(job.folder)}/{LOG_FOLDER}/batch.0.log"
     yield "open-mode", "append"
     yield "nodes", job.nodes
     yield "ntasks-per-node", job.tasks_per_node

@@ -1,0 +1,193 @@
+"""The `slurm` executor: jobs on a Slurm cluster, submitted on its login node or through SSH."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import nemo_run
+from nemo_run.core.execution.launcher import FaultTolerance, Launcher, Torchrun
+
+from nemo_runspec import git_mounts as git
+from nemo_runspec.data_mover import JOB_LINK
+from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.journal import name_in
+from nemo_runspec.executors.parts import parts_of
+from nemo_runspec.executors.platform import PlatformExecutor, Task, common_fields, recorded
+from nemo_runspec.executors.registration import register
+from nemo_runspec.executors.slurm_request import SlurmSettings, slurm_request, slurm_settings
+from nemo_runspec.platforms.slurm.job import PROFILE_FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nemo_runspec.env import SlurmProfile
+    from nemo_runspec.platforms.workload import Request
+
+SCHEDULER = "nemo_runspec_slurm"
+"""The entry point of its scheduler."""
+
+_MORE_FLAGS: Final = ("mem_per_gpu", "mem_per_cpu", "cpus_per_gpu", "gpus_per_task", "exclude", "signal", "segment")
+"""Fields of nemo-run's executor that are flags of sbatch and no keys of a profile."""
+
+
+@dataclass(kw_only=True)
+class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[misc]  # nemo-run ships no types
+    """nemo-run's Slurm executor with a submission of its own, through the system's OpenSSH or on this machine.
+
+    Every value reaches the job as it is, no secret is written into a script, and a job is submitted once whatever
+    happens to the connection. The fields are nemo-run's, those of `PlatformExecutor`, and these; nemo-run's `tunnel`
+    is not used. A group of tasks shares one allocation.
+
+    Args:
+        job_root: Folder on the cluster that keeps jobs and sources.
+        host: Login node; empty to submit on this machine.
+        port: Its SSH port; 0 for OpenSSH's own choice.
+        user: The user there; empty for OpenSSH's own choice.
+        identity: The private key's file; empty for OpenSSH's own choice.
+        known_hosts: A file with the login node's key, beside the system's and the user's.
+        accept_new_host_keys: Whether the key of a login node that is met for the first time is trusted.
+        git_clones: The repositories of `git_mounts` as they lie on the cluster, as mounts of the container.
+    """
+
+    platform: ClassVar[str] = "slurm"
+    groups_share_a_job: ClassVar[bool] = True
+
+    account: str = ""
+    time: str = ""
+    job_root: str = ""
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    identity: str = ""
+    known_hosts: str = ""
+    accept_new_host_keys: bool = False
+    git_clones: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Hold no secret, and refuse what a job of this library cannot be.
+
+        Raises:
+            ProfileError: A secret is not in the environment, or the executor is for an array or several allocations.
+        """
+        self.settle()
+        for name in ("array", "heterogeneous", "memory_measure"):
+            if getattr(self, name):
+                message = f"this executor starts one job at a time in one allocation, and takes no '{name}'"
+                raise ProfileError(message, remedy="Add tasks of their own to the experiment instead.")
+
+    @property
+    def home(self) -> str:
+        """The folder that keeps jobs and sources."""
+        return self.job_root
+
+    @property
+    def connection(self) -> Mapping[str, str]:
+        """How the cluster is reached; what is not given is OpenSSH's own choice."""
+        given = {
+            "host": self.host,
+            "port": str(self.port or ""),
+            "user": self.user,
+            "identity": self.identity,
+            "known_hosts": self.known_hosts,
+            "accept_new": "true" if self.accept_new_host_keys else "",
+        }
+        told = {name: value for name, value in given.items() if value} if self.host else {}
+        tunnel = "ssh" if self.host else "local"
+        return {**super().connection, "home": self.job_root, "tunnel": tunnel, **told}
+
+    @property
+    def settings(self) -> SlurmSettings:
+        """How the cluster is to run a job."""
+        launched = isinstance(self.get_launcher(), Torchrun | FaultTolerance)
+        flags = {name: getattr(self, name, None) for name in (*PROFILE_FLAGS, *_MORE_FLAGS)}
+        more = {name: flags[name] for name in _MORE_FLAGS if flags[name]}
+        return SlurmSettings(
+            home=self.job_root,
+            workspace=self.workspace,
+            image=self.container_image or None,
+            mounts=(*self.container_mounts, *self.git_clones),
+            nodes=self.nodes,
+            # A launcher starts the processes of its node itself.
+            tasks_per_node=1 if launched else self.ntasks_per_node,
+            flags=flags,
+            additional={**more, **(self.additional_parameters or {})},
+            srun_args=tuple(self.srun_args or ()),
+            setup_lines=self.setup_lines or "",
+        )
+
+    def nnodes(self) -> int:
+        """Tell how many nodes a task has."""
+        return self.nodes
+
+    def nproc_per_node(self) -> int:
+        """Tell how many processes torchrun starts on a node."""
+        return self.nprocs_per_node or self.torchrun_nproc_per_node or self.gpus_per_node or self.ntasks_per_node
+
+    def path_of(self, word: str) -> str:
+        """Give a word of nemo-run's own commands as the job sees it: without a container there is no `/nemo_run`."""
+        own = word == JOB_LINK or word.startswith(f"{JOB_LINK}/")
+        return self.settings.folder + word.removeprefix(JOB_LINK) if own else word
+
+    def request(self, tasks: Sequence[Task]) -> Request:
+        """Give the sbatch script of a job, and what travels beside it.
+
+        Args:
+            tasks: Its tasks, which share the allocation.
+
+        Raises:
+            NemotronError: A secret is not in the environment, a file cannot be read, or a value would not reach the
+                cluster as it is.
+        """
+        parts = parts_of(self, tasks, sources_secrets=False)
+        return slurm_request(
+            self.settings,
+            parts.launches,
+            files=parts.files,
+            env=parts.env,
+            secrets=parts.secrets,
+            source=self.source(),
+            after=[recorded(name_in(handle)).id for handle in self.dependencies],
+        )
+
+
+def create_slurm_executor(
+    profile: SlurmProfile, *, env_vars: Mapping[str, str] | None = None, launcher: str | Launcher | None = None
+) -> SlurmExecutor:
+    """Build the executor of a Slurm profile.
+
+    Args:
+        profile: The profile, with its values filled in.
+        env_vars: Variables of the job, beside the profile's own.
+        launcher: nemo-run's launcher, such as `torchrun`; None for none.
+
+    Raises:
+        ProfileError: A secret's value is not in the environment.
+    """
+    settings = slurm_settings(profile, image=profile.image_of(None))
+    reached = {
+        "host": profile.host or "",
+        "port": profile.port or 0,
+        "user": profile.user or "",
+        "identity": profile.identity or "",
+        "known_hosts": profile.known_hosts or "",
+        "accept_new_host_keys": bool(profile.accept_new_host_keys),
+    }
+    flags = {name: settings.flags[name] for name in PROFILE_FLAGS if settings.flags.get(name) is not None}
+    fields = {**common_fields(profile, env_vars or {}), **flags, **(reached if profile.tunnel == "ssh" else {})}
+    return SlurmExecutor(
+        **fields,
+        job_root=settings.home,
+        workspace=settings.workspace,
+        container_image=settings.image,
+        container_mounts=list(settings.mounts),
+        git_mounts=[mount for mount in profile.mounts if isinstance(mount, str) and git.is_git_mount(mount)],
+        ntasks_per_node=settings.tasks_per_node,
+        additional_parameters=dict(settings.additional),
+        srun_args=list(settings.srun_args),
+        setup_lines=settings.setup_lines or None,
+        launcher=launcher,
+    )
+
+
+register(SlurmExecutor, SCHEDULER, keeps_dependencies=True)

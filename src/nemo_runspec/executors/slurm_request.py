@@ -1,0 +1,154 @@
+"""From a job to what a Slurm cluster is sent: pure, the same for a dry-run and a submission.
+
+Nothing of nemo-run is imported here, because a dry-run of the command line goes through it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nemo_runspec.data_mover import JOB_LINK
+from nemo_runspec.executors.source import with_source
+from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask, sbatch_options
+from nemo_runspec.platforms.slurm.request import request
+from nemo_runspec.platforms.workload import job_folder
+from nemo_runspec.toml.values import empty_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nemo_runspec.env import SlurmProfile
+    from nemo_runspec.executors.source import Source
+    from nemo_runspec.platforms.workload import JobFiles, Request
+
+CACHE_VARIABLE = "HF_HOME"
+"""Where models and datasets of Hugging Face are kept: on the cluster's file system, for all jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmSettings:
+    """How a cluster is to run a job.
+
+    Args:
+        home: The folder that keeps jobs and sources, as all nodes see it.
+        workspace: Folder for results, or its address.
+        image: Container image as pyxis takes it, or None for none.
+        mounts: What a container sees of the cluster, as `SOURCE:TARGET` or `SOURCE:TARGET:OPTIONS`.
+        nodes: Number of nodes.
+        tasks_per_node: How often each of the job's tasks runs on a node.
+        flags: Flags of sbatch that are keys of a profile.
+        additional: Other flags of sbatch.
+        srun_args: More arguments of srun.
+        setup_lines: Lines of bash that run on the first node before everything else.
+    """
+
+    home: str
+    workspace: str = ""
+    image: str | None = None
+    mounts: tuple[str, ...] = ()
+    nodes: int = 1
+    tasks_per_node: int = 1
+    flags: Mapping[str, Any] = field(default_factory=empty_table)
+    additional: Mapping[str, Any] = field(default_factory=empty_table)
+    srun_args: tuple[str, ...] = ()
+    setup_lines: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The job's folder as the job sees it."""
+        return JOB_LINK if self.image else job_folder(self.home)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """What a container sees of the cluster: the mounts, and the folders that every job needs."""
+        own = [self.home, *([self.workspace] if self.workspace.startswith("/") else [])]
+        targets = [mount.split(":")[1] if ":" in mount else mount for mount in self.mounts]
+        covered = [folder for folder in own if not any(_is_below(folder, target) for target in targets)]
+        added = [folder for folder in covered if not any(_is_below(folder, o) for o in covered if o != folder)]
+        return (*self.mounts, *(f"{folder}:{folder}" for folder in dict.fromkeys(added)))
+
+
+def _is_below(folder: str, other: str) -> bool:
+    return folder == other or folder.startswith(f"{other.rstrip('/')}/")
+
+
+def slurm_settings(profile: SlurmProfile, *, image: str | None, mounts: Sequence[str] = ()) -> SlurmSettings:
+    """Give the settings of a profile.
+
+    Args:
+        profile: The profile, with its values filled in.
+        image: The image as pyxis takes it; None for none.
+        mounts: The mounts besides the profile's own, such as repositories.
+    """
+    own = [mount for mount in profile.mounts if isinstance(mount, str) and not mount.startswith("git+")]
+    return SlurmSettings(
+        home=profile.job_root,
+        workspace=profile.workspace or "",
+        image=image,
+        mounts=(*own, *mounts),
+        nodes=profile.nodes or 1,
+        tasks_per_node=profile.ntasks_per_node or 1,
+        flags=profile.as_config(),
+        additional=dict(profile.additional_parameters),
+        srun_args=tuple(profile.srun_args),
+        setup_lines=profile.setup_lines or "",
+    )
+
+
+def slurm_request(
+    settings: SlurmSettings,
+    launches: Mapping[str, str],
+    *,
+    files: JobFiles,
+    env: Mapping[str, str],
+    secrets: Mapping[str, str],
+    source: Source | None,
+    after: Sequence[str] = (),
+) -> Request:
+    """Build the request of a job. Reads the source's files; opens no connection and writes nothing.
+
+    Args:
+        settings: How it runs.
+        launches: Name of each of its tasks -> the text of its launch script.
+        files: What else lies in its folder.
+        env: Its variables.
+        secrets: Its secret variables.
+        source: The source that travels.
+        after: Identifiers of the Slurm jobs that have to succeed first.
+
+    Raises:
+        NemotronError: Something in it would not reach the cluster as it is, or a file cannot be read.
+    """
+    scripts = {
+        name: f"launch-{number}.sh" if len(launches) > 1 else "launch.sh" for number, name in enumerate(launches)
+    }
+    tasks = tuple(
+        SlurmTask(
+            name=name,
+            launch=scripts[name],
+            nodes=settings.nodes,
+            tasks_per_node=settings.tasks_per_node,
+            image=settings.image,
+            mounts=settings.seen if settings.image else (),
+            srun_args=settings.srun_args,
+        )
+        for name in launches
+    )
+    job = SlurmJob(
+        home=settings.home,
+        options=sbatch_options(settings.flags, settings.additional),
+        setup_lines=settings.setup_lines,
+        tasks=tasks,
+        folders=(settings.workspace,) if settings.workspace.startswith("/") else (),
+    )
+    own = {CACHE_VARIABLE: f"{settings.home}/huggingface"}
+    launch_files = {scripts[name]: (text.encode(), True) for name, text in launches.items()}
+    return request(
+        job,
+        files={**files, **launch_files},
+        env=with_source({**own, **env}, settings.folder),
+        secrets=secrets,
+        source=source.tree() if source else None,
+        after=tuple(after),
+    )
