@@ -9,12 +9,15 @@
 #   writes  exit/job.<attempt>   the job's own exit code, as its last thing, and only where it ended by itself: of a time
 #                                limit, a cancellation or a preemption, Slurm's own state tells
 #   exits with the job's own exit code
-umask 077
+#
+# The umask stays that of the one who submits: results may be for others too, and the job's folder is private as it is.
 nemo_attempt=${SLURM_RESTART_COUNT:-0}
 nemo_labels=() nemo_pids=() nemo_code='' nemo_stopped='' nemo_signal=''
 nemo_address='' nemo_port=''
 
 mkdir -p "$nemo_job/logs" "$nemo_job/exit" || exit
+# Slurm knows one log of this script for all attempts, into which it writes itself too: that of the first.
+[ "$nemo_attempt" = 0 ] || exec >>"$nemo_job/logs/batch.$nemo_attempt.log" 2>&1
 
 # What setup_lines may have switched on must not change what is done here.
 nemo_plain() {

@@ -42,7 +42,25 @@ fi
 [ "$secrets" != yes ] || . "$NEMO_RUNSPEC_JOB_DIR/secrets.sh" || told 1
 export NODE_RANK=${SLURM_NODEID:-0} NNODES=$nodes MASTER_ADDR=$address MASTER_PORT=$port
 
-# Slurm signals all processes of a task; this one stays to tell the exit code.
-trap : HUP INT QUIT USR1 USR2 ALRM TERM
-"$BASH" "$NEMO_RUNSPEC_JOB_DIR/$launch"
-told "$?"
+# Where Slurm tracks processes in control groups, it signals the processes that it has started itself: this one alone, which
+# passes it on. bash lets what it starts in the background ignore INT and QUIT, and read nothing.
+(
+    trap - INT QUIT
+    exec "$BASH" "$NEMO_RUNSPEC_JOB_DIR/$launch"
+) <&0 &
+program=$!
+signalled=''
+for name in HUP INT QUIT ALRM USR1 USR2 TERM; do
+    trap "signalled=yes; kill -s $name $program 2>/dev/null" "$name"
+done
+
+# `wait` returns early when a signal comes in; of a program that was waited for it knows nothing the second time.
+code=''
+while :; do
+    signalled=''
+    wait "$program"
+    next=$?
+    [ "$next" = 127 ] && [ -n "$code" ] || code=$next
+    [ -n "$signalled" ] || kill -0 "$program" 2>/dev/null || break
+done
+told "$code"
