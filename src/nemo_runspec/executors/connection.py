@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from functools import partial
-from importlib import import_module
+from functools import cache, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from nemo_runspec.errors import ProfileError, UnreachableError
@@ -20,10 +19,15 @@ from nemo_runspec.platforms.runai import RunaiClient
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from nemo_runspec.platforms.shell import Shell
+    from nemo_runspec.platforms.shell import Shell
     from nemo_runspec.platforms.workload import Platform
 
 WORKSPACE_URL: Final = "workspace_url"
 """Where a Lepton job was sent; kept, because the workspace itself is the environment's to choose."""
+
+ENGINE: Final = "docker_host"
+"""The Docker engine that a job was started with; kept, because the environment chooses it."""
 
 MACHINE: Final = "machine"
 """The machine that a job was started on, where it can be asked about from there only."""
@@ -33,7 +37,7 @@ _PLACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "lepton": (WORKSPACE_URL,),
         "dgxcloud": ("base_url", "project_name"),
         "slurm": ("host", "port", "user", "home"),
-        "docker": ("docker_host", MACHINE),
+        "docker": (ENGINE, MACHINE),
         "local": (MACHINE,),
     }
 )
@@ -102,36 +106,40 @@ def _runai(connection: Mapping[str, str]) -> Platform:
 
 
 def _slurm(connection: Mapping[str, str]) -> Platform:
-    shell: Any
-    if connection.get("tunnel") == "ssh":
-        host = import_module("nemo_runspec.platforms.shell").Host(
-            host=connection["host"],
-            port=int(connection["port"]) if connection.get("port") else None,
-            user=connection.get("user") or None,
-            identity=connection.get("identity") or None,
-            known_hosts=connection.get("known_hosts") or None,
-            accept_new=connection.get("accept_new") == _YES,
-        )
-        shell = import_module("nemo_runspec.platforms.shell.openssh").SshShell(host)
-    else:
-        shell = import_module("nemo_runspec.platforms.shell.local").LocalShell()
-    sources = nemo_run_home() / "nemo_runspec" / "sources"
-    client = import_module("nemo_runspec.platforms.slurm.client").SlurmClient
-    made: Platform = client(shell, connection["home"], sources)
-    return made
+    from nemo_runspec.platforms.slurm.client import SlurmClient  # noqa: PLC0415 - see above
+
+    return SlurmClient(_shell(connection), connection["home"], nemo_run_home() / "nemo_runspec" / "sources")
+
+
+def _shell(connection: Mapping[str, str]) -> Shell:
+    from nemo_runspec.platforms.shell import Host  # noqa: PLC0415 - see above
+    from nemo_runspec.platforms.shell.local import LocalShell  # noqa: PLC0415 - see above
+    from nemo_runspec.platforms.shell.openssh import SshShell  # noqa: PLC0415 - see above
+
+    if connection.get("tunnel") != "ssh":
+        return LocalShell()
+    host = Host(
+        host=connection["host"],
+        port=int(connection["port"]) if connection.get("port") else None,
+        user=connection.get("user") or None,
+        identity=connection.get("identity") or None,
+        known_hosts=connection.get("known_hosts") or None,
+        accept_new=connection.get("accept_new") == _YES,
+    )
+    return SshShell(host)
 
 
 def _docker(connection: Mapping[str, str]) -> Platform:
-    client = import_module("nemo_runspec.platforms.docker.client").DockerClient
-    made: Platform = client(connection.get("docker_host", ""), connection["home"])
-    return made
+    from nemo_runspec.platforms.docker.client import DockerClient  # noqa: PLC0415 - see above
+
+    return DockerClient(connection.get(ENGINE, ""))
 
 
 def _local(connection: Mapping[str, str]) -> Platform:
+    from nemo_runspec.platforms.local import LocalClient  # noqa: PLC0415 - see above
+
     del connection  # this machine is reached without one
-    client = import_module("nemo_runspec.platforms.local").LocalClient
-    made: Platform = client(nemo_run_home() / "nemo_runspec" / "local")
-    return made
+    return LocalClient(nemo_run_home() / "nemo_runspec" / "local")
 
 
 def _machine() -> str:
@@ -148,6 +156,8 @@ def kept(platform: str, connection: Mapping[str, str], client: Platform) -> Mapp
     """
     if isinstance(client, LeptonClient):
         return {**connection, WORKSPACE_URL: client.base_url}
+    if platform == "docker":
+        connection = {ENGINE: str(getattr(client, "address", "")), **connection}
     if platform in _HERE_ONLY:
         return {MACHINE: _machine(), **connection}
     return dict(connection)
@@ -176,4 +186,4 @@ def cluster_of(platform: str, connection: Mapping[str, str]) -> str:
         return f"{urlsplit(connection.get('base_url', '')).hostname or ''}/{connection.get('project_name', '')}"
     if platform == "slurm":
         return connection.get("host") or "localhost"
-    return connection.get("docker_host") or connection.get(MACHINE, "")
+    return connection.get(MACHINE, "")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nemo_runspec.errors import DeniedError, ProfileError
-from nemo_runspec.executors.connection import connect, kept
+from nemo_runspec.errors import DeniedError, ProfileError, UnreachableError
+from nemo_runspec.executors.connection import cluster_of, connect, kept, place_of
 from nemo_runspec.executors.dgxcloud import DGXCloudExecutor
 from nemo_runspec.executors.lepton import LeptonExecutor
 from nemo_runspec.platforms.lepton import LeptonClient
@@ -66,3 +67,42 @@ def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LEPTON_WORKSPACE_TOKEN")
     with pytest.raises(DeniedError, match="no token"):
         connect("lepton", {"profile": "x"})
+
+
+SLURM = {"profile": "s", "tunnel": "ssh", "host": "login", "port": "2222", "user": "me", "home": "/h"}
+DOCKER = {"profile": "d", "home": "/h"}
+
+
+@pytest.mark.parametrize(
+    ("platform", "connection", "client", "cluster"),
+    [
+        ("slurm", SLURM, "SlurmClient", "login"),
+        ("slurm", {"profile": "s", "tunnel": "local", "home": "/h"}, "SlurmClient", "localhost"),
+        ("docker", DOCKER, "DockerClient", socket.gethostname()),
+        ("local", {"profile": "local"}, "LocalClient", socket.gethostname()),
+    ],
+)
+def test_each_platform_has_its_client_and_a_name(
+    platform: str, connection: dict[str, str], client: str, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    made = connect(platform, connection)
+    assert type(made).__name__ == client
+    stored = kept(platform, connection, made)
+    assert connect(platform, stored) is connect(platform, stored)
+    assert cluster_of(platform, stored) == cluster
+    assert stored.get("docker_host", "") == ("unix:///nowhere/docker.sock" if platform == "docker" else "")
+
+
+@pytest.mark.parametrize("platform", ["docker", "local"])
+def test_what_runs_on_another_machine_cannot_be_asked_about_here(platform: str) -> None:
+    with pytest.raises(UnreachableError, match="was started on elsewhere"):
+        connect(platform, {"profile": "x", "home": "/h", "machine": "elsewhere"})
+
+
+def test_a_place_is_where_a_job_is_and_not_how_one_gets_there() -> None:
+    assert place_of("slurm", SLURM) == {"host": "login", "port": "2222", "user": "me", "home": "/h"}
+    assert place_of("slurm", {**SLURM, "profile": "other", "identity": "/key"}) == place_of("slurm", SLURM)
+    assert place_of("slurm", {**SLURM, "host": "other"}) != place_of("slurm", SLURM)
+    assert cluster_of("dgxcloud", RUNAI) == "team.example/p"
+    assert cluster_of("lepton", {"workspace_url": "https://x.example/api/v2/workspaces/ws"}) == "ws"
