@@ -145,15 +145,23 @@ class DockerBed:
         daemon, self._daemon = self._daemon, None
         if daemon is None or not daemon.running():
             return
-        # The engine is in a process namespace, where it has the number that it wrote down.
-        subprocess.run(
-            [*self._inside(), "kill", f"-{int(number)}", (self.folder / "docker.pid").read_text()],
-            timeout=_COMMAND_S,
-            check=True,
-        )
+        self._signal(number)
         daemon.process.wait(_DOWN_S)
         # One that was killed leaves this, and the next would take the number for a running engine's.
         (self.folder / "docker.pid").unlink(missing_ok=True)
+
+    def freeze(self) -> None:
+        """Let the engine accept connections and answer nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The engine is in a process namespace, where it has the number that it wrote down.
+        pid = (self.folder / "docker.pid").read_text(encoding="ascii")
+        subprocess.run([*self._inside(), "kill", f"-{int(number)}", pid], timeout=_COMMAND_S, check=True)
 
     def kill(self) -> None:
         """End the engine with SIGKILL."""

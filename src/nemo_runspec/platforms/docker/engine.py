@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -80,11 +81,19 @@ class Engine:
         from docker import APIClient  # noqa: PLC0415 - takes long to import
         from docker.utils import kwargs_from_env  # noqa: PLC0415 - as above
 
+        self._knock(seconds)
         tls = kwargs_from_env().get("tls", False) if self.address.startswith(("tcp://", "https://")) else False
         client = APIClient(self.address, version=self._version, timeout=seconds, tls=tls)
         client.trust_env = False  # no proxy and no .netrc between this machine and itself
         self._version = client.api_version
         return client
+
+    def _knock(self, seconds: float) -> None:
+        """Connect once without the SDK, which lets go of a socket that leads nowhere without closing it."""
+        if self.address.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as knocking:
+                knocking.settimeout(seconds)
+                knocking.connect(self.address.removeprefix("unix://"))
 
     @contextmanager
     def _asking(self, asked: str, *, making: bool = False) -> Iterator[APIClient]:

@@ -257,7 +257,7 @@ def _problems(spec: DockerSpec, secrets: tuple[tuple[str, str], ...]) -> Iterato
     yield from mount_problems((target for _, target, _ in spec.mounts), LIMITS)
     yield from argv_problems(spec.argv, LIMITS)
     values = (*spec.env.items(), *secrets)
-    yield from variable_problems(dict(values), LIMITS)
+    yield from variable_problems([*dict(values)], LIMITS)
     # Whatever name the job gets, its values must fit with it.
     found = value_problems(values, LIMITS)
     yield from found

@@ -1,0 +1,419 @@
+"""Docker's client on a real engine: what is asked arrives as it is, and whatever happens, no job is lost or doubled."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nemo_runspec.errors import PlatformError, RefusedError, UnreachableError
+from nemo_runspec.platforms.docker.client import DockerClient
+from nemo_runspec.platforms.docker.engine import LONGEST_LINE_BYTES
+from nemo_runspec.platforms.docker.request import SECRETS_FILE, DockerSpec, request
+from nemo_runspec.platforms.http import Patience
+from nemo_runspec.platforms.limits import KERNEL_STRING_BYTES
+from nemo_runspec.platforms.workload import Cause, JobState, Submitted
+from tests.clusters.beds import images
+from tests.clusters.beds.docker import DockerBed
+from tests.clusters.beds.processes import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nemo_runspec.platforms.workload import Request, Seen
+
+ROOT = Path(__file__).parents[2]
+UID, GID = 4711, 4712
+TEXT = "two  words \" ' ` $HOME $(id) \\ \n\t; & | * é \u4e2d"
+END_S = 30
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="docker-home-") as folder:
+        yield Path(folder) / "with a space"
+
+
+@pytest.fixture
+def client(docker_bed: DockerBed) -> DockerClient:
+    return DockerClient(docker_bed.host, grace_s=1)
+
+
+def job(
+    home: Path, *argv: str, image: str = images.PYTHON, secrets: tuple[tuple[str, str], ...] = (), **more: Any
+) -> Request:  # noqa: ANN401 - fields of any kind
+    return request(DockerSpec(image=image, argv=argv, **more), home=str(home), secrets=secrets)
+
+
+def shell(home: Path, script: str, **more: Any) -> Request:  # noqa: ANN401 - as above
+    return job(home, "bash", "-c", script, **more)
+
+
+def ended(client: DockerClient, workload: Submitted) -> Seen:
+    """Wait for a job's end."""
+    wait_until(lambda: client.look(workload).state.is_final, END_S, f"end of {workload.name}")
+    return client.look(workload)
+
+
+def output(client: DockerClient, workload: Submitted, index: int = 0) -> list[str]:
+    return list(client.log(workload, f"{workload.name}-{index}"))
+
+
+def names(bed: DockerBed) -> list[str]:
+    return sorted(found["Name"].removeprefix("/") for found in bed.containers())
+
+
+def test_arguments_and_values_arrive_as_they_are(client: DockerClient, home: Path) -> None:
+    asked = job(
+        home,
+        *("python3", "-c", "import os, sys; print(repr((sys.argv[1:], os.environ['Text'])))", TEXT, "", "-x"),
+        env={"Text": TEXT},
+    )
+    workload = client.submit(asked, "words-1")
+    assert output(client, workload) == [repr(([TEXT, "", "-x"], TEXT))]
+    assert ended(client, workload) == client.look(workload)
+    assert client.look(workload).state is JobState.SUCCEEDED
+    assert client.look(workload).exit_code == 0
+
+
+def test_a_value_up_to_the_kernels_limit(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    longest = "x" * (KERNEL_STRING_BYTES - len("BIG="))
+    workload = client.submit(shell(home, "echo ${#BIG}; env | wc -c", env={"BIG": longest}), "big-1")
+    assert output(client, workload)[0] == str(len(longest))
+    with pytest.raises(Exception, match="the variable 'BIG' has 131,068 bytes; Docker takes 131,067"):
+        shell(home, "true", env={"BIG": longest + "x"})
+    assert names(docker_bed) == ["big-1-0"]
+
+
+def test_many_values_up_to_the_kernels_limit(client: DockerClient, home: Path) -> None:
+    fits = {f"BIG_{number}": "x" * 130_000 for number in range(15)}
+    workload = client.submit(shell(home, "env | grep -c BIG_", env=fits), "many-1")
+    assert output(client, workload) == ["15"]
+    with pytest.raises(Exception, match="the kernel takes"):
+        shell(home, "true", env={**fits, "BIG_15": "x" * 130_000})
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 255])
+def test_exit_codes(client: DockerClient, home: Path, code: int) -> None:
+    workload = client.submit(shell(home, f"exit {code}"), "code-1")
+    found = ended(client, workload)
+    assert (found.state, found.exit_code) == (JobState.FAILED if code else JobState.SUCCEEDED, code)
+
+
+def test_out_of_memory_is_told(client: DockerClient, home: Path) -> None:
+    asked = shell(home, "python3 -c 'x = bytearray(2**30)'; exit $?")
+    asked.body["containers"][0]["config"]["HostConfig"]["Memory"] = 64 * 2**20
+    asked.body["containers"][0]["config"]["HostConfig"]["MemorySwap"] = 64 * 2**20
+    found = ended(client, client.submit(asked, "memory-1"))
+    assert (found.state, found.exit_code, found.cause) == (JobState.FAILED, 137, Cause.MEMORY)
+
+
+def test_one_of_several_that_fails_is_a_failure(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    script = 'trap "exit 9" TERM; [ $NODE_RANK = 1 ] && exit 5; [ $NODE_RANK = 2 ] && exit 0; sleep 600 & wait'
+    workload = client.submit(shell(home, script, nodes=3), "group-1")
+    assert client.pods(workload) == ("group-1-0", "group-1-1", "group-1-2")
+    found = ended(client, workload)
+    assert (found.state, found.exit_code, found.cause) == (JobState.FAILED, 5, None)
+    assert found.word == "exited (9), exited (5), exited (0)"
+    assert docker_bed.networks() == []
+
+
+def test_containers_find_each_other_by_name(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    serve = "import socket; s = socket.create_server(('', 5000)); c, _ = s.accept(); print(c.recv(9).decode())"
+    ask = (
+        "import os, socket, time\n"
+        "for _ in range(100):\n"
+        "    try: socket.create_connection((os.environ['MASTER_ADDR'], 5000)).sendall(b'hello'); break\n"
+        "    except OSError: time.sleep(0.1)\n"
+    )
+    script = f'[ $NODE_RANK = 0 ] && exec python3 -c "{serve}"; exec python3 -c "{ask}"'
+    workload = client.submit(shell(home, script, nodes=2), "net-1")
+    assert docker_bed.networks() == ["net-1"]
+    assert output(client, workload) == ["hello"]
+    assert ended(client, workload).state is JobState.SUCCEEDED
+    assert docker_bed.networks() == []
+
+
+def test_output_belongs_to_the_user(client: DockerClient, home: Path) -> None:
+    (home / "data").mkdir(parents=True)
+    (home / "data").chmod(0o777)
+    mounts = ((str(home / "data"), "/data", False), (str(home / "data"), "/read only", True))
+    script = "touch /data/made; touch '/read only/x' 2>&1 | grep -o 'Read-only file system'; cd; pwd; echo $USER"
+    asked = shell(home, script, mounts=mounts, user=f"{UID}:{GID}", workdir="/data")
+    workload = client.submit(asked, "user-1")
+    assert output(client, workload) == ["Read-only file system", "/tmp", "user"]  # noqa: S108 - in the container
+    made = (home / "data/made").stat()
+    assert (made.st_uid, made.st_gid) == (UID, GID)
+
+
+def test_secrets_are_in_one_private_file_until_the_end(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    secret = "canary ' $HOME\n\"x"
+    asked = shell(
+        home, f". /nemo_run/{SECRETS_FILE}; echo ${{#TOKEN}}; read -t 60 < /nemo_run/go", secrets=(("TOKEN", secret),)
+    )
+    folder = home / "jobs/secret-1"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "go")
+    workload = client.submit(asked, "secret-1")
+    assert (folder / SECRETS_FILE).stat().st_mode & 0o777 == 0o600
+    assert "canary" not in docker_bed.run("inspect", "secret-1-0").stdout
+    assert "canary" not in str(asked.body)
+    (folder / "go").write_text("\n")
+    assert output(client, workload) == [str(len(secret))]
+    assert ended(client, workload).state is JobState.SUCCEEDED
+    assert not (folder / SECRETS_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message", "remedy"),
+    [
+        ({"image": "no/such:1"}, "the Docker engine does not have the image 'no/such:1'", "docker pull no/such:1"),
+        ({"image": images.BUSYBOX}, "the image 'busybox:1' has no 'bash'", "Use an image with it"),
+        ({"gpus": 1}, "the Docker engine cannot give GPUs to containers", "gpus_per_node = 0"),
+        ({"runtime": "nvidia"}, "the Docker engine has no runtime 'nvidia'", "take `runtime` out"),
+        ({"network": "nowhere"}, "the Docker engine has no network 'nowhere'", "docker network ls"),
+        (
+            {"mounts": (("/no/such", "/data", False),)},
+            "the folder to mount does not exist on this machine: /no/such",
+            "Make it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_what_the_engine_cannot_do_is_told_in_a_line_and_leaves_nothing(  # noqa: PLR0913 - cases and fixtures
+    client: DockerClient, home: Path, docker_bed: DockerBed, more: dict[str, Any], message: str, remedy: str, nodes: int
+) -> None:
+    with pytest.raises(RefusedError) as raised:
+        client.submit(shell(home, "true", nodes=nodes, secrets=(("TOKEN", "x"),), **more), "refused-1")
+    assert raised.value.message == message
+    assert raised.value.remedy is not None
+    assert remedy in raised.value.remedy
+    assert docker_bed.containers() == []
+    assert docker_bed.networks() == []
+    assert not (home / "jobs/refused-1").exists()
+    assert client.find("job", "refused-1") is None
+
+
+def test_a_second_submission_adopts_the_first(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    asked = shell(home, "echo ran >> /nemo_run/runs; echo $NODE_RANK", nodes=2)
+    workloads: list[Submitted] = []
+    clients = [DockerClient(docker_bed.host) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda one=one: workloads.append(one.submit(asked, "twice-1"))) for one in clients
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert workloads == [Submitted("docker", "job", "twice-1", "twice-1")] * 6
+    assert ended(client, workloads[0]).state is JobState.SUCCEEDED
+    client.submit(asked, "twice-1")
+    assert names(docker_bed) == ["twice-1-0", "twice-1-1"]
+    assert (home / "jobs/twice-1/runs").read_text() == "ran\n" * 2
+
+
+def test_a_name_that_is_taken_is_refused(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    workload = client.submit(shell(home, "echo mine"), "taken-1")
+    with pytest.raises(RefusedError, match="the name 'taken-1' is taken"):
+        client.submit(shell(home, "echo other"), "taken-1")
+    assert output(client, workload) == ["mine"]
+    docker_bed.run("create", "--name", "foreign-1-1", images.BUSYBOX, "true")
+    with pytest.raises(RefusedError, match="the name 'foreign-1-1' is taken by another container"):
+        client.submit(shell(home, "true", nodes=2), "foreign-1")
+    assert names(docker_bed) == ["foreign-1-1", "taken-1-0"]
+    assert (home / "jobs/taken-1").is_dir()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nemo_runspec.platforms.docker import engine
+from nemo_runspec.platforms.docker.client import DockerClient
+from nemo_runspec.platforms.docker.request import DockerSpec, request
+
+host, home, name, method, number = sys.argv[1:]
+left = [int(number)]
+real = getattr(engine.Engine, method)
+
+def dying(self, *args, **more):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, *args, **more)
+
+setattr(engine.Engine, method, dying)
+spec = DockerSpec(image="deb-py:1", nodes=2, argv=("bash", "-c", "echo ran >> /nemo_run/runs"))
+DockerClient(host).submit(request(spec, home=home), name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "number", "is_accepted"),
+    [
+        ("create_network", 0, False),
+        ("create", 0, False),
+        ("create", 1, False),
+        ("has_file", 0, True),
+        ("start", 0, True),
+        ("start", 1, True),
+    ],
+)
+def test_a_client_that_is_killed_leaves_a_whole_job_or_none(  # noqa: PLR0913 - cases and fixtures
+    client: DockerClient, home: Path, docker_bed: DockerBed, method: str, number: int, *, is_accepted: bool
+) -> None:
+    argv = [sys.executable, "-c", KILLED, docker_bed.host, str(home), "killed-1", method, str(number)]
+    assert subprocess.run(argv, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
+    found = client.find("job", "killed-1")
+    assert (found is not None) is is_accepted
+    again = client.submit(shell(home, "echo ran >> /nemo_run/runs", nodes=2), "killed-1") if found is None else found
+    assert ended(client, again).state is JobState.SUCCEEDED
+    assert (home / "jobs/killed-1/runs").read_text() == "ran\n" * 2
+    assert names(docker_bed) == ["killed-1-0", "killed-1-1"]
+    assert docker_bed.networks() == []
+
+
+def test_cancel(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    script = 'echo up; [ $NODE_RANK = 0 ] && trap "" TERM; sleep 600 & wait; wait'
+    workload = client.submit(shell(home, script, nodes=2), "cancel-1")
+    wait_until(lambda: client.look(workload).state is JobState.RUNNING, END_S, "running job")
+    client.cancel(workload)
+    assert client.look(workload).state is JobState.CANCELLED
+    client.cancel(workload)
+    client.cancel(Submitted("docker", "job", "unknown-1", "unknown-1"))
+    assert DockerClient(docker_bed.host).look(workload).state is JobState.CANCELLED
+    assert output(client, workload, 1) == ["up"]
+    assert docker_bed.networks() == []
+
+
+def test_a_cancel_that_comes_too_late_changes_nothing(client: DockerClient, home: Path) -> None:
+    good, bad = (client.submit(shell(home, f"exit {code}"), f"late-{code}") for code in (0, 3))
+    for workload in (good, bad):
+        ended(client, workload)
+        client.cancel(workload)
+    assert client.look(good).state is JobState.SUCCEEDED
+    assert (client.look(bad).state, client.look(bad).exit_code) == (JobState.FAILED, 3)
+
+
+def test_remove(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    workload = client.submit(shell(home, "sleep 600", nodes=2), "remove-1")
+    with pytest.raises(RefusedError, match="still runs"):
+        client.remove(workload)
+    client.cancel(workload)
+    client.remove(workload)
+    client.remove(workload)
+    assert docker_bed.containers() == []
+    assert docker_bed.networks() == []
+    assert client.look(workload).state is JobState.LOST
+    assert client.pods(workload) == ()
+    assert client.find("job", "remove-1") is None
+    assert (home / "jobs/remove-1").is_dir()
+
+
+def test_a_huge_line_is_given_in_bounded_pieces(client: DockerClient, home: Path) -> None:
+    workload = client.submit(shell(home, "head -c 50000000 /dev/zero | tr '\\0' x; echo; echo end"), "huge-1")
+    lines = output(client, workload)
+    assert lines[-1] == "end"
+    assert max(map(len, lines)) <= LONGEST_LINE_BYTES
+    assert "".join(lines[:-1]) == "x" * 50_000_000
+
+
+def test_binary_output_and_error_output(client: DockerClient, home: Path) -> None:
+    workload = client.submit(
+        shell(home, r"printf 'a\xff\x00b\r\n\x1b[1mbold\n'; echo error >&2; printf last"), "binary-1"
+    )
+    ended(client, workload)
+    lines = output(client, workload)
+    assert sorted(lines) == sorted(["a\ufffd\x00b", "\x1b[1mbold", "error", "last"])
+    assert output(client, workload) == lines
+
+
+def test_the_engine_is_away(home: Path, docker_bed: DockerBed) -> None:
+    client = DockerClient(docker_bed.host)
+    workload = client.submit(shell(home, "sleep 600"), "away-1")
+    docker_bed.stop_daemon()
+    try:
+        assert client.look(workload).state is JobState.UNREACHABLE
+        for ask in (client.pods, client.cancel, client.remove):
+            with pytest.raises(UnreachableError, match="there is no Docker engine running at unix://"):
+                ask(workload)
+        with pytest.raises(UnreachableError, match="no Docker engine"):
+            client.find("job", "away-1")
+        with pytest.raises(UnreachableError, match="no Docker engine"):
+            client.submit(shell(home, "true"), "away-2")
+    finally:
+        docker_bed.start_daemon()
+    # Without live-restore an engine ends its containers when it ends.
+    found = client.look(workload)
+    assert (found.state, found.exit_code) == (JobState.FAILED, 143)
+
+
+def test_an_engine_that_hangs_is_unreachable(home: Path, docker_bed: DockerBed) -> None:
+    client = DockerClient(docker_bed.host, patience=Patience(deadline_s=1, look_s=0.5))
+    workload = client.submit(shell(home, "sleep 600"), "hang-1")
+    docker_bed.freeze()
+    try:
+        assert client.look(workload).state is JobState.UNREACHABLE
+    finally:
+        docker_bed.thaw()
+    wait_until(lambda: client.look(workload).state is JobState.RUNNING, END_S, "running job")
+
+
+@pytest.fixture(scope="module")
+def lasting_bed(docker_engine: DockerBed) -> Iterator[DockerBed]:  # noqa: ARG001 - says whether the machine can have one
+    """Give an engine whose containers outlive it."""
+    with tempfile.TemporaryDirectory(prefix="bed-") as folder:
+        bed = DockerBed.start(Path(folder) / "engine", live_restore=True, names=(images.PYTHON,))
+        try:
+            yield bed
+        finally:
+            bed.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_log_goes_on_after_the_engine_was_started_again(
+    lasting_bed: DockerBed, home: Path, number: signal.Signals
+) -> None:
+    client = DockerClient(lasting_bed.host)
+    count = 'for i in $(seq 300); do echo "line $i"; sleep 0.01; done'
+    workload = client.submit(shell(home, count), f"lasting-{number.name.lower()}")
+    lines: list[str] = []
+    log = client.log(workload, f"{workload.name}-0")
+    lines += [next(log) for _ in range(5)]
+    lasting_bed.restart(number)
+    lines += log
+    assert lines == [f"line {number}" for number in range(1, 301)]
+    assert client.look(workload).state is JobState.SUCCEEDED
+
+
+def test_no_permission_for_the_socket(docker_bed: DockerBed) -> None:
+    script = (
+        "import os, sys, docker, docker.context, docker.utils\n"
+        "from nemo_runspec.errors import DeniedError\n"
+        "from nemo_runspec.platforms.docker.client import DockerClient\n"
+        "os.setgid(4712); os.setuid(4711)  # who may not read this checkout\n"
+        "try: DockerClient(sys.argv[1]).find('job', 'x-1')\n"
+        "except DeniedError as error: print(error.message)\n"
+    )
+    link = Path(tempfile.gettempdir()) / f"nemotron-socket-{os.getpid()}"
+    link.hardlink_to(docker_bed.socket)
+    try:
+        argv = [sys.executable, "-c", script, f"unix://{link}"]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        link.unlink()
+    assert done.stdout == f"you are not permitted to use the Docker engine at unix://{link}\n", done.stderr
+
+
+def test_requests_after_others_are_refused(client: DockerClient, home: Path) -> None:
+    import dataclasses  # noqa: PLC0415
+
+    with pytest.raises(PlatformError, match=re.escape("it cannot wait for others")):
+        client.submit(dataclasses.replace(shell(home, "true"), after=("x",)), "after-1")
