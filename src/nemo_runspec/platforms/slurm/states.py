@@ -216,7 +216,7 @@ def _unseen(answers: Answers, told: _Told) -> Seen:
         state = _STATES.get(record.state, JobState.UNKNOWN)
         if state.is_final and record.state not in _MAYBE_AGAIN:
             return _ended(record, told)
-        if told.code is None:
+        if told.code is None or record.state in _MAYBE_AGAIN:
             word = f"{record.state} in accounting; Slurm's controller does not answer"
             return Seen(JobState.UNKNOWN if state.is_final else state, word, attempt=told.attempt)
     if told.code is not None:

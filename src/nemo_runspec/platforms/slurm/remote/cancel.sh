@@ -18,12 +18,13 @@ code=$?
 case $'\n'$said$'\n' in
 *$'\n'"row|$name"$'\n'*) ;;
 *'row|'*) echo other && exit 0 ;;
-*'Invalid job id'* | $'\n\n')
-    ((code == 124 || code == 137)) || { echo unknown && exit 0; }
-    echo 'squeue does not answer' >&2
+*'Invalid job id'*) echo unknown && exit 0 ;;
+*)
+    # Of jobs that have ended it prints nothing.
+    ((code == 0)) && [ -z "$said" ] && echo unknown && exit 0
+    printf '%s\n' "${said:-squeue does not answer}" >&2
     exit 75
     ;;
-*) printf '%s\n' "$said" >&2 && exit 75 ;;
 esac
 
 said=$(timeout -k 1 15 scancel --name="$name" "$id" 2>&1 </dev/null)
