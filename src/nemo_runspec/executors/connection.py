@@ -19,8 +19,7 @@ from nemo_runspec.platforms.runai import RunaiClient
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-    from nemo_runspec.platforms.shell import Shell
-    from nemo_runspec.platforms.shell import Shell
+    from nemo_runspec.platforms.shell import Host, Shell
     from nemo_runspec.platforms.workload import Platform
 
 WORKSPACE_URL: Final = "workspace_url"
@@ -108,16 +107,19 @@ def _runai(connection: Mapping[str, str]) -> Platform:
 def _slurm(connection: Mapping[str, str]) -> Platform:
     from nemo_runspec.platforms.slurm.client import SlurmClient  # noqa: PLC0415 - see above
 
-    return SlurmClient(_shell(connection), connection["home"], nemo_run_home() / "nemo_runspec" / "sources")
+    return SlurmClient(shell_of(connection), connection["home"], nemo_run_home() / "nemo_runspec" / "sources")
 
 
-def _shell(connection: Mapping[str, str]) -> Shell:
-    from nemo_runspec.platforms.shell import Host  # noqa: PLC0415 - see above
-    from nemo_runspec.platforms.shell.local import LocalShell  # noqa: PLC0415 - see above
-    from nemo_runspec.platforms.shell.openssh import SshShell  # noqa: PLC0415 - see above
+def shell_of(connection: Mapping[str, str]) -> Shell:
+    """Give the shell of a Slurm cluster's login node: one for each host, whose connection its users share.
 
+    Args:
+        connection: As for `connect`.
+    """
     if connection.get("tunnel") != "ssh":
-        return LocalShell()
+        return _shell(None)
+    from nemo_runspec.platforms.shell import Host  # noqa: PLC0415 - see above
+
     host = Host(
         host=connection["host"],
         port=int(connection["port"]) if connection.get("port") else None,
@@ -126,7 +128,15 @@ def _shell(connection: Mapping[str, str]) -> Shell:
         known_hosts=connection.get("known_hosts") or None,
         accept_new=connection.get("accept_new") == _YES,
     )
-    return SshShell(host)
+    return _shell(host)
+
+
+@cache
+def _shell(host: Host | None) -> Shell:
+    from nemo_runspec.platforms.shell.local import LocalShell  # noqa: PLC0415 - see above
+    from nemo_runspec.platforms.shell.openssh import SshShell  # noqa: PLC0415 - see above
+
+    return SshShell(host) if host is not None else LocalShell()
 
 
 def _docker(connection: Mapping[str, str]) -> Platform:
