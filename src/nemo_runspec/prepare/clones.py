@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from nemo_runspec.errors import ConfigError, RefusedError
 from nemo_runspec.git_mounts import pin
-from nemo_runspec.prepare.squash import NO_IMAGE, REMOTE_SCRIPTS
+from nemo_runspec.prepare.squash import REMOTE_SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,11 +26,15 @@ _NO_GIT, _NOT_OURS = 69, 73
 def require_container(mounts: Iterable[GitMount], image: str | None) -> None:
     """Refuse repositories in a job without a container: there, nothing can be mounted on a folder of the node.
 
+    Args:
+        mounts: The repositories.
+        image: The job's container image, or None for none.
+
     Raises:
         ConfigError: There are some, and no image.
     """
     named = [mount.target for mount in mounts]
-    if named and image in (None, NO_IMAGE):
+    if named and not image:
         message = f"a repository is to be mounted on {', '.join(named)}, and the job has no container to mount it in"
         raise ConfigError(message, remedy="Name a container_image, or take the repository out of `mounts`.")
 

@@ -1,9 +1,8 @@
-"""A profile's login node, and the folder there that keeps what its jobs have."""
+"""A profile's login node."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.paths import absolute
@@ -14,8 +13,6 @@ from nemo_runspec.platforms.shell.openssh import SshShell
 if TYPE_CHECKING:
     from nemo_runspec.env import SlurmProfile
     from nemo_runspec.platforms.shell import Shell
-
-_LOCAL_HOME: Final = "output/slurm"
 
 
 def shell_of(profile: SlurmProfile) -> Shell:
@@ -38,16 +35,6 @@ def shell_of(profile: SlurmProfile) -> Shell:
         accept_new=bool(profile.accept_new_host_keys),
     )
     return SshShell(host)
-
-
-def home_of(profile: SlurmProfile) -> str:
-    """Give the folder on the cluster that keeps jobs, images and clones: `remote_job_dir`.
-
-    On a login node it may be left out, and is `output/slurm` below the working directory then.
-    """
-    if profile.remote_job_dir is not None:
-        return profile.remote_job_dir
-    return str(Path(_LOCAL_HOME).absolute())
 
 
 def _file(given: str | None) -> str | None:

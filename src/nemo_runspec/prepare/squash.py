@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from nemo_runspec.platforms.shell import Answer, Shell
 
 REMOTE_SCRIPTS: Final = Path(__file__).parents[1] / "platforms" / "slurm" / "remote"
-NO_IMAGE: Final = "none"
-"""A profile's `container_image` that means: no container."""
+IMPORT_FLAGS: Final = ("account", "partition", "qos", "time", "constraint")
+"""Flags of srun that say where an import runs."""
 
 _SCRIPT: Final = REMOTE_SCRIPTS / "squash.sh"
 _IMAGES: Final = "images"
@@ -45,8 +45,6 @@ _UNKNOWN_IMAGE: Final = re.compile(
     r"manifest unknown|Could not process image|error code: 40[134]|not found", re.IGNORECASE
 )
 _REASON: Final = re.compile(r"\[ERROR\]|error:|: fatal|cannot|No space|failed", re.IGNORECASE)
-
-
 _CONSEQUENCE: Final = re.compile(r"srun: error: \S+: task|srun: Terminating")
 
 
@@ -120,14 +118,8 @@ def squash_options(profile: SlurmProfile, *, attached: bool = False) -> tuple[st
         attached: Whether somebody waits for it, which has a partition of its own in some profiles.
     """
     partition = (profile.run_partition if attached else profile.batch_partition) or profile.partition
-    values = (
-        ("account", profile.account),
-        ("partition", partition),
-        ("qos", profile.qos),
-        ("time", profile.time),
-        ("constraint", profile.constraint),
-    )
-    return tuple(f"--{flag}={value}" for flag, value in values if value)
+    values = {flag: getattr(profile, flag) for flag in IMPORT_FLAGS} | {"partition": partition}
+    return tuple(f"--{flag}={value}" for flag, value in values.items() if value)
 
 
 def ensure_squashed_image(

@@ -16,7 +16,7 @@ from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nemo_runspec.prepare.doctor import Examination
+    from nemo_runspec.doctor import Examination
 
 app = typer.Typer(
     help="Make a cluster ready, and see whether it is.",
@@ -47,15 +47,15 @@ def squash_command(
         UsageError: The profile is not a Slurm cluster's, or nobody names an image.
     """
     from nemo_runspec.executors import resolve_profile  # noqa: PLC0415 - help needs none of this
-    from nemo_runspec.prepare.login_node import home_of, shell_of  # noqa: PLC0415 - the same
-    from nemo_runspec.prepare.squash import NO_IMAGE, ensure_squashed_image, squash_options  # noqa: PLC0415 - the same
+    from nemo_runspec.prepare.login_node import shell_of  # noqa: PLC0415 - the same
+    from nemo_runspec.prepare.squash import ensure_squashed_image, squash_options  # noqa: PLC0415 - the same
 
     found = resolve_profile(load_env_profile(profile))
     if not isinstance(found, SlurmProfile):
         message = f"profile '{found.name}' uses the executor '{found.executor}', and only Slurm needs .sqsh files"
         raise UsageError(message, remedy="Name a profile of a Slurm cluster: nemotron env list")
-    wanted = image or found.container_image
-    if wanted is None or wanted == NO_IMAGE:
+    wanted = found.image_of(None) if image is None else image
+    if wanted is None:
         message = f"profile '{found.name}' names no container image"
         raise UsageError(message, remedy=f"Name one: nemotron kit squash {found.name} nvcr.io/nvidia/nemo:25.11")
     shell = shell_of(found)
@@ -63,7 +63,7 @@ def squash_command(
         path = ensure_squashed_image(
             shell,
             wanted,
-            home_of(found),
+            found.job_root,
             force=force,
             srun_options=squash_options(found, attached=True),
             say=partial(typer.echo, err=True),
@@ -90,7 +90,7 @@ def doctor_command(
         ProfileError: There is no profile to look at.
         Exit: With 1 when something has failed.
     """
-    from nemo_runspec.prepare.doctor import examine  # noqa: PLC0415 - help needs none of this
+    from nemo_runspec.doctor import examine  # noqa: PLC0415 - help needs none of this
 
     started = time.monotonic()
     file = load_env_file()
@@ -130,7 +130,7 @@ def _show(found: Sequence[Examination], seconds: float) -> None:
             typer.echo(f"   {examination.executor}")
         for one in examination.findings:
             typer.echo("  " + typer.style(f"{one.state.value:<5}", fg=_COLOURS[one.state.value]), nl=False)
-            remedy = f"  {one.remedy}" if one.remedy and one.state.value != "ok" else ""
-            typer.echo(f"{one.check:<15} {one.text}" + (typer.style(f" ->{remedy}", dim=True) if remedy else ""))
+            remedy = typer.style(f" -> {one.remedy}", dim=True) if one.remedy else ""
+            typer.echo(f"{one.check:<15} {one.text}{remedy}")
     healthy = sum(one.is_healthy for one in found)
     typer.echo(f"{healthy} of {len(found)} without a failure, {seconds:.1f} s")

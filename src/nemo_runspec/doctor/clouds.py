@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from nemo_runspec.doctor.findings import Check, ok
 from nemo_runspec.env import DGXCloudProfile
 from nemo_runspec.executors.credentials import read_secret, reference_for
 from nemo_runspec.platforms.credentials import find_lepton_workspace
 from nemo_runspec.platforms.http import Patience
 from nemo_runspec.platforms.lepton import LeptonClient
 from nemo_runspec.platforms.runai import RunaiClient
-from nemo_runspec.prepare.doctor.findings import Check, ok
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nemo_runspec.doctor.findings import Finding
     from nemo_runspec.env import CloudProfile
-    from nemo_runspec.prepare.doctor.findings import Finding
 
 _NOBODYS_JOB: Final = "nemotron-doctor-000000"
 """A name that no job has: looking it up needs a token that is accepted, and changes nothing."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.prepare.doctor.findings import fail, ok, warn
-from nemo_runspec.prepare.doctor.here import version_in
-from nemo_runspec.prepare.squash import NO_IMAGE, is_image_path
+from nemo_runspec.doctor.findings import fail, ok, warn
+from nemo_runspec.doctor.here import version_in
+from nemo_runspec.prepare.squash import is_image_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nemo_runspec.doctor.facts import Facts, Folder
+    from nemo_runspec.doctor.findings import Finding
     from nemo_runspec.env import SlurmProfile
-    from nemo_runspec.prepare.doctor.facts import Facts, Folder
-    from nemo_runspec.prepare.doctor.findings import Finding
 
 _SKEW_S: Final = 30.0
 _LEAST_FREE_KIB: Final = 2**20
@@ -169,7 +169,7 @@ def image(profile: SlurmProfile, path: str | None, kind: str | None, facts: Fact
     named = profile.container_image
     if named is None:
         yield ok("image", "the one that the script names")
-    elif named == NO_IMAGE:
+    elif profile.image_of(None) is None:
         yield ok("image", "none, jobs run on the node itself")
     elif kind is None:
         yield fail("image", f"{path} {_SILENT}", "The file system may hang; try: ls there.")

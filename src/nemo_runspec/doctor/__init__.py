@@ -11,16 +11,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from nemo_runspec.doctor.clouds import checks as checks_of_cloud
+from nemo_runspec.doctor.docker import checks as checks_of_docker
+from nemo_runspec.doctor.findings import Check, Finding, State, fail, failed
+from nemo_runspec.doctor.here import checks as common_checks
+from nemo_runspec.doctor.here import checks_of_this_machine
+from nemo_runspec.doctor.slurm import checks as checks_of_slurm
 from nemo_runspec.env import CloudProfile, DockerProfile, SlurmProfile
 from nemo_runspec.env_vars import job_redactor
 from nemo_runspec.errors import NemotronError
 from nemo_runspec.executors import resolve_profile
-from nemo_runspec.prepare.doctor.clouds import checks as checks_of_cloud
-from nemo_runspec.prepare.doctor.docker import checks as checks_of_docker
-from nemo_runspec.prepare.doctor.findings import Check, Finding, State, fail, failed
-from nemo_runspec.prepare.doctor.here import checks as common_checks
-from nemo_runspec.prepare.doctor.here import checks_of_this_machine
-from nemo_runspec.prepare.doctor.slurm import checks as checks_of_slurm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

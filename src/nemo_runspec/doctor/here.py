@@ -9,17 +9,17 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Final
 
+from nemo_runspec.doctor.findings import Check, fail, ok, warn
 from nemo_runspec.env import CloudProfile, DockerProfile, LocalProfile
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.paths import PathKind, absolute, kind_of
-from nemo_runspec.prepare.doctor.findings import Check, fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from nemo_runspec.doctor.findings import Finding
     from nemo_runspec.env import Profile
-    from nemo_runspec.prepare.doctor.findings import Finding
 
 _DEFAULT_WORKSPACE: Final = "output"
 _LIST_GPUS: Final = ("nvidia-smi", "--list-gpus")
@@ -50,7 +50,9 @@ def secrets(profile: Profile) -> Iterator[Finding]:
     taken = [name for name in profile.secret_names if name not in delivered]
     unset = [name for name in taken if not os.environ.get(name)]
     if unset:
-        yield fail("secrets", f"{', '.join(unset)} is not set in your environment", "Export it, or take it out.")
+        yield fail(
+            "secrets", f"{', '.join(unset)} is not set in your environment", "Export it, or take it out of `secrets`."
+        )
     elif taken:
         yield ok("secrets", f"{', '.join(taken)} set in your environment")
     if delivered:

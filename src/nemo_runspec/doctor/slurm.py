@@ -7,21 +7,22 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from nemo_runspec.doctor import cluster
+from nemo_runspec.doctor.facts import read_facts
+from nemo_runspec.doctor.findings import Check, fail, ok
+from nemo_runspec.doctor.here import programs
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.git_mounts import is_git_mount, parse, pin
 from nemo_runspec.paths import PathKind, absolute, kind_of
-from nemo_runspec.prepare.doctor import cluster
-from nemo_runspec.prepare.doctor.facts import read_facts
-from nemo_runspec.prepare.doctor.findings import Check, fail, ok
-from nemo_runspec.prepare.doctor.here import programs
-from nemo_runspec.prepare.login_node import home_of, shell_of
-from nemo_runspec.prepare.squash import NO_IMAGE, REMOTE_SCRIPTS, image_file
+from nemo_runspec.platforms.slurm.job import sbatch_options
+from nemo_runspec.prepare.login_node import shell_of
+from nemo_runspec.prepare.squash import REMOTE_SCRIPTS, image_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nemo_runspec.doctor.findings import Finding
     from nemo_runspec.env import SlurmProfile
-    from nemo_runspec.prepare.doctor.findings import Finding
 
 _SCRIPT: Final = REMOTE_SCRIPTS / "doctor.sh"
 _MARGIN_S: Final = 0.3
@@ -119,8 +120,8 @@ def questions(profile: SlurmProfile) -> Questions:
     Raises:
         NemotronError: A folder is not given from the root, or the image is none.
     """
-    image = profile.container_image
-    folders = {"remote_job_dir": home_of(profile), **({"workspace": profile.workspace} if profile.workspace else {})}
+    image = profile.image_of(None)
+    folders = {"remote_job_dir": profile.job_root, **({"workspace": profile.workspace} if profile.workspace else {})}
     for key, folder in folders.items():
         if not folder.startswith("/"):
             message = f"{key} {folder} is no path from the root, as the cluster needs it"
@@ -128,11 +129,11 @@ def questions(profile: SlurmProfile) -> Questions:
     by_mode = (profile.run_partition or profile.partition, profile.batch_partition or profile.partition)
     return Questions(
         folders=folders,
-        image=image_file(image, home_of(profile)).path if image and image != NO_IMAGE else None,
+        image=image_file(image, profile.job_root).path if image else None,
         mounts=mount_sources(profile),
         partitions=tuple(dict.fromkeys(name or "" for name in by_mode)),
-        options=sbatch_options(profile),
-        has_container=image != NO_IMAGE,
+        options=options(profile),
+        has_container=profile.container_image is None or image is not None,
     )
 
 
@@ -142,24 +143,15 @@ def mount_sources(profile: SlurmProfile) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found["source"] for text in texts if (found := _MOUNT.fullmatch(text))))
 
 
-def sbatch_options(profile: SlurmProfile) -> tuple[str, ...]:
-    """Give a profile's options of sbatch, all but the partition."""
-    values: dict[str, object] = {
-        "account": profile.account,
-        "time": profile.time,
-        "nodes": profile.nodes or 1,
-        "gpus-per-node": profile.gpus_per_node or None,
-        "ntasks-per-node": profile.ntasks_per_node,
-        "mem": profile.mem,
-        "cpus-per-task": profile.cpus_per_task,
-        "exclusive": profile.exclusive,
-        "qos": profile.qos,
-        "gres": profile.gres,
-        "constraint": profile.constraint,
-        **{name.replace("_", "-"): value for name, value in profile.additional_parameters.items()},
-    }
-    given = {name: value for name, value in values.items() if value is not None and value is not False}
-    return tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items())
+def options(profile: SlurmProfile) -> tuple[str, ...]:
+    """Give the words that ask sbatch for what a profile's jobs ask for, all but the partition."""
+    keys = {**profile.as_config(), "partition": None}
+    asked = (
+        ("nodes", profile.nodes or 1),
+        ("ntasks-per-node", profile.ntasks_per_node or 1),
+        *sbatch_options(keys, dict(profile.additional_parameters)),
+    )
+    return tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in asked)
 
 
 def login_node(profile: SlurmProfile, timeout_s: float) -> Iterator[Finding]:
