@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import nemo_run
@@ -11,17 +11,23 @@ from nemo_run.core.execution.launcher import FaultTolerance, Launcher, Torchrun
 from nemo_runspec import git_mounts as git
 from nemo_runspec.data_mover import JOB_LINK
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.connection import shell_of
 from nemo_runspec.executors.journal import name_in
+from nemo_runspec.executors.once import WISH
 from nemo_runspec.executors.parts import parts_of
 from nemo_runspec.executors.platform import PlatformExecutor, Task, common_fields, recorded
 from nemo_runspec.executors.registration import register
-from nemo_runspec.executors.slurm_request import SlurmSettings, slurm_request, slurm_settings
+from nemo_runspec.executors.slurm_request import SlurmSettings, mounted, repositories, slurm_request, slurm_settings
+from nemo_runspec.paths import absolute
 from nemo_runspec.platforms.slurm.job import PROFILE_FLAGS
+from nemo_runspec.prepare.clones import clone_git_repos_via_tunnel, require_container
+from nemo_runspec.prepare.squash import IMPORT_FLAGS, ensure_squashed_image, image_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nemo_runspec.env import SlurmProfile
+    from nemo_runspec.executors.journal import Entry
     from nemo_runspec.platforms.workload import Request
 
 SCHEDULER = "nemo_runspec_slurm"
@@ -47,7 +53,7 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
         identity: The private key's file; empty for OpenSSH's own choice.
         known_hosts: A file with the login node's key, beside the system's and the user's.
         accept_new_host_keys: Whether the key of a login node that is met for the first time is trusted.
-        git_clones: The repositories of `git_mounts` as they lie on the cluster, as mounts of the container.
+        force_squash: Whether the container image is imported again.
     """
 
     platform: ClassVar[str] = "slurm"
@@ -62,7 +68,7 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
     identity: str = ""
     known_hosts: str = ""
     accept_new_host_keys: bool = False
-    git_clones: list[str] = field(default_factory=list)
+    force_squash: bool = False
 
     def __post_init__(self) -> None:
         """Hold no secret, and refuse what a job of this library cannot be.
@@ -105,8 +111,8 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
         return SlurmSettings(
             home=self.job_root,
             workspace=self.workspace,
-            image=self.container_image or None,
-            mounts=(*self.container_mounts, *self.git_clones),
+            image=image_file(self.container_image, self.job_root).path if self.container_image else None,
+            mounts=(*self.container_mounts, *(mounted(repository, self.job_root) for repository in self.git_mounts)),
             nodes=self.nodes,
             # A launcher starts the processes of its node itself.
             tasks_per_node=1 if launched else self.ntasks_per_node,
@@ -128,6 +134,38 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
         """Give a word of nemo-run's own commands as the job sees it: without a container there is no `/nemo_run`."""
         own = word == JOB_LINK or word.startswith(f"{JOB_LINK}/")
         return self.settings.folder + word.removeprefix(JOB_LINK) if own else word
+
+    def submit(self, title: str, tasks: Sequence[Task]) -> Entry:
+        """Send a job, when what it needs is on the cluster: its container image and its repositories.
+
+        Args:
+            title: What the job is called.
+            tasks: Its tasks.
+
+        Raises:
+            NemotronError: The job cannot be built, an image or a repository is not there, or the cluster refuses the
+                job or cannot be reached.
+        """
+        self._prepare()
+        return super().submit(title, tasks)
+
+    def _prepare(self) -> None:
+        mounts = [git.pin(git.parse(repository)) for repository in self.git_mounts]
+        require_container(mounts, self.container_image)
+        if not (self.container_image or mounts):
+            return
+        self.git_mounts = [str(mount) for mount in mounts]
+        shell = shell_of(self.connection)
+        if self.container_image:
+            ensure_squashed_image(
+                shell,
+                self.container_image,
+                self.job_root,
+                force=self.force_squash,
+                srun_options=[f"--{name}={value}" for name in IMPORT_FLAGS if (value := getattr(self, name, None))],
+                say=WISH.get().say,
+            )
+        clone_git_repos_via_tunnel(shell, mounts, self.job_root)
 
     def request(self, tasks: Sequence[Task]) -> Request:
         """Give the sbatch script of a job, and what travels beside it.
@@ -164,13 +202,12 @@ def create_slurm_executor(
     Raises:
         ProfileError: A secret's value is not in the environment.
     """
-    settings = slurm_settings(profile, image=profile.image_of(None))
+    settings = slurm_settings(profile)
     reached = {
         "host": profile.host or "",
         "port": profile.port or 0,
         "user": profile.user or "",
-        "identity": profile.identity or "",
-        "known_hosts": profile.known_hosts or "",
+        **{name: _file(getattr(profile, name)) for name in ("identity", "known_hosts")},
         "accept_new_host_keys": bool(profile.accept_new_host_keys),
     }
     flags = {name: settings.flags[name] for name in PROFILE_FLAGS if settings.flags.get(name) is not None}
@@ -179,15 +216,19 @@ def create_slurm_executor(
         **fields,
         job_root=settings.home,
         workspace=settings.workspace,
-        container_image=settings.image,
+        container_image=profile.image_of(None),
         container_mounts=list(settings.mounts),
-        git_mounts=[mount for mount in profile.mounts if isinstance(mount, str) and git.is_git_mount(mount)],
+        git_mounts=repositories(profile),
         ntasks_per_node=settings.tasks_per_node,
         additional_parameters=dict(settings.additional),
         srun_args=list(settings.srun_args),
         setup_lines=settings.setup_lines or None,
         launcher=launcher,
     )
+
+
+def _file(given: str | None) -> str:
+    return str(absolute(given, error=ProfileError)) if given else ""
 
 
 register(SlurmExecutor, SCHEDULER, keeps_dependencies=True)

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.data_mover import JOB_LINK
 from nemo_runspec.executors.source import with_source
+from nemo_runspec.git_mounts import is_git_mount, parse
 from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask, sbatch_options
 from nemo_runspec.platforms.slurm.request import request
 from nemo_runspec.platforms.workload import job_folder
+from nemo_runspec.prepare.clones import clone_folder, require_container
+from nemo_runspec.prepare.squash import image_file
 from nemo_runspec.toml.values import empty_table
 
 if TYPE_CHECKING:
@@ -73,20 +76,41 @@ def _is_below(folder: str, other: str) -> bool:
     return folder == other or folder.startswith(f"{other.rstrip('/')}/")
 
 
-def slurm_settings(profile: SlurmProfile, *, image: str | None, mounts: Sequence[str] = ()) -> SlurmSettings:
+def repositories(profile: SlurmProfile) -> list[str]:
+    """Give the entries of a profile's `mounts` that are repositories to clone."""
+    return [mount for mount in profile.mounts if isinstance(mount, str) and is_git_mount(mount)]
+
+
+def mounted(repository: str, home: str) -> str:
+    """Give the mount of a repository that lies on the cluster; it shows the ref where it is not pinned yet.
+
+    Args:
+        repository: As `git+URL@REF,/TARGET`.
+        home: As in `SlurmSettings`.
+    """
+    mount = parse(repository)
+    return f"{clone_folder(mount, home)}:{mount.target}"
+
+
+def slurm_settings(profile: SlurmProfile, *, clones: Sequence[str] = ()) -> SlurmSettings:
     """Give the settings of a profile.
 
     Args:
         profile: The profile, with its values filled in.
-        image: The image as pyxis takes it; None for none.
-        mounts: The mounts besides the profile's own, such as repositories.
+        clones: The mounts of repositories.
+
+    Raises:
+        ConfigError: Its image is none, or a repository is to be mounted without a container.
     """
-    own = [mount for mount in profile.mounts if isinstance(mount, str) and not mount.startswith("git+")]
+    repos = repositories(profile)
+    own = [mount for mount in profile.mounts if isinstance(mount, str) and mount not in repos]
+    image = profile.image_of(None)
+    require_container(map(parse, repos), image)
     return SlurmSettings(
         home=profile.job_root,
         workspace=profile.workspace or "",
-        image=image,
-        mounts=(*own, *mounts),
+        image=image_file(image, profile.job_root).path if image else None,
+        mounts=(*own, *clones),
         nodes=profile.nodes or 1,
         tasks_per_node=profile.ntasks_per_node or 1,
         flags=profile.as_config(),

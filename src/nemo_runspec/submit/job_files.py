@@ -5,20 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from nemo_runspec import yaml_text
 from nemo_runspec.config.save import train_file
+from nemo_runspec.context import Mode
 from nemo_runspec.data_mover import Changes, modified_files, select
-from nemo_runspec.env import LeptonProfile, Origin
+from nemo_runspec.env import Origin, SlurmProfile
 from nemo_runspec.errors import PayloadError
-from nemo_runspec.executors.launch_script import launch_script
-from nemo_runspec.executors.request import CloudJob, lepton_settings, runai_settings
-from nemo_runspec.executors.source import Source
-from nemo_runspec.git_mounts import clone_lines, job_file, parse, pin
 from nemo_runspec.job_folder import JOB_FILE, TRAIN_JSON, UNFILLED
-from nemo_runspec.obstacles import missing_image
-from nemo_runspec.place import POD_JOB_DIR
 from nemo_runspec.provenance import git_state
 from nemo_runspec.words import join
 
@@ -26,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nemo_runspec.data_mover import Selection
-    from nemo_runspec.env import CloudProfile, Profile
+    from nemo_runspec.env import Profile
     from nemo_runspec.job import Job
 
 # What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
@@ -43,9 +38,6 @@ _MODE_FLAGS = frozenset(
         "--force-squash",
     }
 )
-
-# What nemo-run puts before an inline script.
-_SHEBANG = "#!/usr/bin/bash\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,52 +98,13 @@ def effective_profile(job: Job) -> Profile:
     profile = job.profile
     image = profile.container_image or job.spec.image
     values = {"nodes": job.nodes, "gpus_per_node": job.gpus_per_node, **({"container_image": image} if image else {})}
+    if isinstance(profile, SlurmProfile):
+        attached = job.request.mode is not Mode.BATCH
+        values["partition"] = (profile.run_partition if attached else profile.batch_partition) or profile.partition
+        if job.spec.run.launch != "direct":
+            values["ntasks_per_node"] = 1  # the launcher, which starts the processes itself
     changed = {key: value for key, value in values.items() if getattr(profile, key) != value}
     return profile.with_overrides(changed, Origin("the script")) if changed else profile
-
-
-def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
-    """Give a job as it is sent; what nemo-run makes of the same job on its way there is equal to it.
-
-    Args:
-        job: A cloud's job.
-        pinned: Whether to ask the repositories to mount for the commits that their refs are, as a submission does.
-            Otherwise nothing is asked, and they stand at the refs as written.
-
-    Raises:
-        ProfileError: There is no container image.
-        ConfigError: A repository cannot be asked.
-    """
-    profile = cast("CloudProfile", effective_profile(job))
-    if profile.container_image is None:
-        raise missing_image(job.spec, profile)
-    files = job_files(job)
-    script = f"scripts/{title_of(job)}.sh"
-    mounts = [pin(parse(mount)) if pinned else parse(mount) for mount in profile.git_mounts]
-    home = profile.job_root
-    clone = dict([job_file()]) if mounts else {}
-    sent = {script: ((_SHEBANG + files.command).encode(), True)}
-    sent |= {name: (text.encode(), False) for name, text in files.texts.items()}
-    sent |= {name: (content, False) for name, content in clone.items()}
-    return CloudJob(
-        settings=lepton_settings(profile) if isinstance(profile, LeptonProfile) else runai_settings(profile),
-        image=profile.container_image,
-        nodes=job.nodes,
-        gpus_per_node=job.gpus_per_node,
-        home=home,
-        launch=launch_script(
-            join(["bash", str(POD_JOB_DIR / script)]),
-            pip_extras=profile.pip_extras,
-            pre_launch_commands=profile.pre_launch_commands if isinstance(profile, LeptonProfile) else (),
-            startup_commands=profile.startup_commands,
-            clone_lines=clone_lines(mounts, home) if mounts else (),
-        ),
-        files=sent,
-        env={variable.name: variable.value for variable in job.env if not variable.secret},
-        secrets={variable.name: variable.value for variable in job.env if variable.secret},
-        secret_references=profile.secret_references,
-        source=Source(script_path=job.spec.script_path, repo_root=profile.repo_root, exclude=tuple(profile.exclude)),
-    )
 
 
 def chosen_sources(job: Job) -> Selection:

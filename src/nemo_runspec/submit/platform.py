@@ -8,13 +8,17 @@ import threading
 import time
 from concurrent.futures import Future, wait
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.config.save import open_private, write_private
-from nemo_runspec.env import explain_refusal
+from nemo_runspec.env import SlurmProfile, explain_refusal
 from nemo_runspec.env_vars import process_environment
 from nemo_runspec.errors import InterruptedJobError, RefusedError
 from nemo_runspec.executors import build_executor
+from nemo_runspec.executors.journal import Journal, nemo_run_home
+from nemo_runspec.executors.once import WISH, Wish
+from nemo_runspec.executors.once import tell as told
 from nemo_runspec.job_folder import LOG_FILE, WORKLOAD_FILE
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, refuse_if_abandoned
 from nemo_runspec.submit.job_files import effective_profile, job_files, title_of
@@ -60,8 +64,8 @@ def execute_on_platform(
     # What a rehearsal runs ends with the rehearsal.
     stop = Stop(tell, cancels=job.request.cancel_on_interrupt or job.request.rehearse)
     with signals_passed_on(stop) as interruption:
-        workload, platform = _submitted(job, stop)
-        accepted(workload, time.monotonic() - begin)
+        workload, platform = _submitted(job, stop, tell)
+        told(Journal(nemo_run_home()), workload.name, partial(accepted, workload, time.monotonic() - begin))
         if detach:
             return workload
         watched = Watched(platform, workload, job.spec.name, job.job_dir / LOG_FILE)
@@ -72,7 +76,7 @@ def execute_on_platform(
     return workload
 
 
-def _submitted(job: Job, stop: Stop) -> tuple[Submitted, Platform]:
+def _submitted(job: Job, stop: Stop, say: Callable[[str], None]) -> tuple[Submitted, Platform]:
     """Submit a job in a thread, because torchx takes over the signal handlers of the main one.
 
     Raises:
@@ -82,6 +86,7 @@ def _submitted(job: Job, stop: Stop) -> tuple[Submitted, Platform]:
 
     def submit() -> None:
         ABANDONED.set(stop.abandoned)
+        WISH.set(Wish(new=job.request.new, also_told=True, tells=True, say=say))
         try:
             submission.set_result(_submit(job))
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again where the result is asked for
@@ -129,6 +134,8 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
         exclude=list(profile.exclude),
         files=local,
     )
+    if isinstance(profile, SlurmProfile):
+        executor.force_squash = job.request.force_squash
     title = title_of(job)
     secrets = [variable for variable in job.env if variable.secret]
     executor.secrets = [variable.name for variable in secrets]

@@ -11,7 +11,7 @@ from nemo_runspec.errors import EXIT_USAGE, JobFailedError, PayloadError, UsageE
 from nemo_runspec.executors import require_supported
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.stage.inputs import references
-from nemo_runspec.submit.job_files import cloud_job
+from nemo_runspec.submit.requests import cloud_job
 from nemotron.needs import packages_needed
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from nemo_runspec.submit.prepare import job_description, shown_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from types import ModuleType
 
     from nemo_runspec.job import Job
     from nemo_runspec.pipeline import Plan
@@ -52,11 +54,14 @@ def dry_run_plan(plan: Plan) -> None:
 
 
 def _description(job: Job) -> dict[str, Any]:
-    if not job.in_pods:
+    if not job.on_platform:
         return job_description(job)
-    from nemotron.cli.show_cloud import submission  # noqa: PLC0415 - only a cloud has one
+    return {**job_description(job), **_shown_by(job).submission(job)}
 
-    return {**job_description(job), **submission(job)}
+
+def _shown_by(job: Job) -> ModuleType:
+    """Give what shows a platform's job; only such a job needs its clients."""
+    return import_module("nemotron.cli.show_cloud" if job.in_pods else "nemotron.cli.show_platform")
 
 
 def _print_job(job: Job) -> None:
@@ -67,7 +72,7 @@ def _print_job(job: Job) -> None:
     place = f"profile {job.profile.name}, executor {job.profile.executor}" if job.request.profile else "this machine"
     _heading("command", place)
     typer.echo(f"{INDENT}{shown_command(job)}")
-    _heading("environment", "of each pod, beside the platform's" if job.in_pods else "added to yours")
+    _heading("environment", "of each node, beside the platform's" if job.on_platform else "added to yours")
     for name, entry in description["env"].items():
         typer.echo(f"{INDENT}{name}={entry['value']}{_remark(entry['origin'])}")
     if job.inputs:
@@ -75,10 +80,8 @@ def _print_job(job: Job) -> None:
         _heading("artifacts", f"from {description['artifacts']['root']}{note}")
         for key, reference in description["artifacts"]["inputs"].items():
             typer.echo(f"{INDENT}{key}: {reference}")
-    if job.in_pods:
-        from nemotron.cli.show_cloud import show_request  # noqa: PLC0415 - only a cloud has something to show
-
-        show_request(job)
+    if job.on_platform:
+        _shown_by(job).show_request(job)
     problems = (*job.missing.values(), *job.obstacles)
     if problems:
         _heading("not yet", "what the job would stop at")

@@ -1,4 +1,4 @@
-"""What the command line shows of a job on a cloud: what would be sent, what a rehearsal proved, where it runs."""
+"""What the command line shows of a job on a cloud: what would be sent, and what a rehearsal proved."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import yaml
 from nemo_runspec.data_mover import is_transport_variable
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.git_mounts import parse
-from nemo_runspec.job_folder import WORKLOAD_FILE
 from nemo_runspec.platforms.limits import LIMITS, environment_sizes
 from nemo_runspec.platforms.names import workload_name
 from nemo_runspec.platforms.workload import NAME
 from nemo_runspec.redaction import REDACTED
-from nemo_runspec.submit.job_files import cloud_job, title_of
+from nemo_runspec.submit.job_files import title_of
+from nemo_runspec.submit.requests import cloud_job
+from nemotron.cli.show_platform import INDENT, LONGEST_LINE, heading, largest, listed, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from nemo_runspec.data_mover import Changes, Plan, Selection
@@ -32,28 +33,15 @@ if TYPE_CHECKING:
     from nemo_runspec.platforms.workload import Request
     from nemo_runspec.rehearsal.report import Evidence
 
-INDENT = "  "
-SHOWN_FILES = 5
-KILO = 1000
 UNMADE = "000000"
 """Stands for the end of a name that is not made yet."""
 VARIABLES = ("envs", "environmentVariables")
 """Where the two platforms have the variables of a request."""
 
 CHUNK = re.compile(r"(?P<stem>\w+_)\d+")
-LONGEST_LINE = 100_000
 SAME = "the same as the dry-run's: without --rehearse, the platform gets it"
 SAME_BUT_REFS = "the same as the dry-run's but for the refs of repositories, which a submission pins to commits"
 OTHER = "not the dry-run's"
-
-
-def size(count: int) -> str:
-    """Give a number of bytes for people."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB"):
-        if value >= KILO:
-            value, unit = value / KILO, larger
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def submission(job: Job) -> dict[str, Any]:
@@ -64,13 +52,13 @@ def submission(job: Job) -> dict[str, Any]:
 
 def facts(job: Job, request: Request, plan: Plan) -> dict[str, Any]:
     """Give the numbers that a dry-run and a rehearsal have in common."""
-    largest, total = _sizes(job, request)
+    longest, total = _sizes(job, request)
     return {
         "body_sha256": request.digest,
         "archive_sha256": plan.sha256,
         "raw_bytes": plan.raw_bytes,
         "encoded_bytes": plan.encoded_bytes,
-        "largest_value_bytes": largest,
+        "largest_value_bytes": longest,
         "environment_bytes": total,
     }
 
@@ -138,9 +126,9 @@ def show_request(job: Job) -> None:
     typer.echo(
         f"{INDENT}source    {size(plan.raw_bytes)}, {size(plan.encoded_bytes)} as sent, sha256 {plan.sha256[:16]}"
     )
-    typer.echo(f"{INDENT}largest   {', '.join(f'{path} {size(count)}' for path, count in _largest(plan.files, 3))}")
-    largest, total = _sizes(job, request)
-    typer.echo(f"{INDENT}values    the longest has {largest:,} bytes, the whole environment {total:,}")
+    typer.echo(f"{INDENT}largest   {', '.join(f'{path} {size(count)}' for path, count in largest(plan.files, 3))}")
+    longest, total = _sizes(job, request)
+    typer.echo(f"{INDENT}values    the longest has {longest:,} bytes, the whole environment {total:,}")
     heading("request", f"one call, {request.kind}, sha256 {request.digest[:16]}")
     text = yaml.safe_dump(shown_body(request, job), sort_keys=False, width=LONGEST_LINE, allow_unicode=True)
     for line in text.splitlines():
@@ -169,54 +157,17 @@ def source(plan: Plan, chosen: Selection, changes: Changes, label: str, *, fits:
     typer.echo(
         f"{INDENT}compressed {size(plan.archive_bytes)}, as sent {size(plan.encoded_bytes)}, sha256 {plan.sha256}"
     )
-    typer.echo(f"{INDENT}largest: {', '.join(f'{path} {size(count)}' for path, count in _largest(plan.files))}")
+    typer.echo(f"{INDENT}largest: {', '.join(f'{path} {size(count)}' for path, count in largest(plan.files))}")
     platform = LIMITS[plan.executor_type].label
     typer.echo(f"{INDENT}{'fits' if fits else 'does not fit'} into one job on {platform}")
     if changes.modified:
-        typer.echo(f"{INDENT}not committed: {_listed(changes.modified)}")
+        typer.echo(f"{INDENT}not committed: {listed(changes.modified)}")
     if changes.unknown:
         typer.echo(f"{INDENT}nobody knows whether it is committed: {changes.unknown}")
     if plan.left_out:
-        typer.echo(f"{INDENT}links that stay here: {_listed(plan.left_out)}")
+        typer.echo(f"{INDENT}links that stay here: {listed(plan.left_out)}")
     if chosen.unmatched:
-        typer.echo(f"{INDENT}exclude matches nothing with: {_listed(chosen.unmatched)}")
-
-
-def heading(title: str, note: str) -> None:
-    """Print the line that begins a section."""
-    typer.echo("\n" + typer.style(title, bold=True) + typer.style(f"   ({note})", dim=True))
-
-
-def _largest(files: Sequence[tuple[str, int]], count: int = SHOWN_FILES) -> list[tuple[str, int]]:
-    return sorted(files, key=lambda file: file[1], reverse=True)[:count]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN_FILES
-    return ", ".join(names[:SHOWN_FILES]) + (f" and {more} more" if more > 0 else "")
-
-
-def before_sending(changed: Sequence[str], chosen: Selection) -> None:
-    """Tell which files travel that are not committed, which links do not travel, and which globs match nothing."""
-    notes = {
-        "travels with changes that are not committed": changed,
-        "links that stay here": chosen.left_out,
-        "exclude matches nothing with": chosen.unmatched,
-    }
-    for note, names in notes.items():
-        if names:
-            typer.secho(f"{note}: {_listed(names)}", fg="yellow", err=True)
-
-
-def submitted(job: Job) -> None:
-    """Tell where a detached job is and how to follow and end it."""
-    record = json.loads((job.job_dir / WORKLOAD_FILE).read_text(encoding="utf-8"))
-    typer.echo(f"{job.spec.name} was submitted to {job.profile.name} as {record['kind']} {record['name']}.")
-    typer.echo(f"{INDENT}identifier  {record['id']}")
-    typer.echo(f"{INDENT}job folder  {job.job_dir}")
-    for label, command in (("its state", "status"), ("follow it", "logs"), ("end it", "cancel")):
-        task = "" if command == "status" else " 0"
-        typer.echo(f"{INDENT}{label:<11} nemo experiment {command} {record['experiment']}{task}")
+        typer.echo(f"{INDENT}exclude matches nothing with: {listed(chosen.unmatched)}")
 
 
 def rehearsing(job: Job, folder: Path) -> None:

@@ -12,7 +12,8 @@ from nemo_runspec.context import RecipeConfig, parse_override
 from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.job import Job, compile_job
-from nemo_runspec.submit.job_files import check_sources, cloud_job, effective_profile, job_files, title_of
+from nemo_runspec.submit.job_files import check_sources, effective_profile, job_files, title_of
+from nemo_runspec.submit.requests import cloud_job
 from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, write_env_file, write_recipe
 
 PROFILE = f"[far]\n{LEPTON_TABLE}"

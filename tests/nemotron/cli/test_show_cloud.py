@@ -8,10 +8,10 @@ import pytest
 from nemo_runspec.data_mover import Selection
 from nemo_runspec.errors import JobFailedError
 from nemo_runspec.executors.request import build_request
-from nemo_runspec.job_folder import WORKLOAD_FILE
+from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.rehearsal.report import Evidence
-from nemo_runspec.submit.job_files import cloud_job as as_sent
-from nemotron.cli import show_cloud
+from nemo_runspec.submit.requests import cloud_job as as_sent
+from nemotron.cli import show_cloud, show_platform
 from tests.nemotron.cli.clouds import cloud_job, write_profiles
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_499, "999.5 kB"), (1_250_000, "1.2 MB")]
 )
 def test_sizes_are_for_people(count: int, text: str) -> None:
-    assert show_cloud.size(count) == text
+    assert show_platform.size(count) == text
 
 
 @pytest.mark.parametrize("profile", ["far", "runai"])
@@ -80,26 +80,22 @@ def test_a_submission_as_data_has_what_is_known_before_sending(tmp_path: Path) -
 
 def test_uncommitted_files_are_named_up_to_a_point(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = Selection((), left_out=("src/away",), unmatched=("docs/*",))
-    show_cloud.before_sending([f"src/{name}.py" for name in "abcdefg"], chosen)
+    show_platform.before_sending([f"src/{name}.py" for name in "abcdefg"], chosen)
     assert capsys.readouterr().err.splitlines() == [
         "travels with changes that are not committed: src/a.py, src/b.py, src/c.py, src/d.py, src/e.py and 2 more",
         "links that stay here: src/away",
         "exclude matches nothing with: docs/*",
     ]
-    show_cloud.before_sending([], Selection(()))
+    show_platform.before_sending([], Selection(()))
     assert capsys.readouterr().err == ""
 
 
 def test_a_detached_job_is_told_with_the_commands_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    job = cloud_job(tmp_path)
-    job.job_dir.mkdir(parents=True)
-    record = {"kind": "job", "name": "hello-x", "id": "id-1", "experiment": "test-hello_17"}
-    (job.job_dir / WORKLOAD_FILE).write_text(json.dumps(record), encoding="utf-8")
-    show_cloud.submitted(job)
+    show_platform.submitted(cloud_job(tmp_path), Submitted("lepton", "job", "id-1", "hello-x"))
     out = capsys.readouterr().out
     assert "test/hello was submitted to far as job hello-x." in out
-    assert "nemo experiment logs test-hello_17 0" in out
-    assert "nemo experiment cancel test-hello_17 0" in out
+    for command in ("status", "logs", "reattach", "cancel"):
+        assert f"nemotron jobs {command} hello-x" in out
 
 
 @pytest.mark.parametrize("same", [True, False])

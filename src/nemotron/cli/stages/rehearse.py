@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 from nemo_runspec.errors import NemotronError, ProfileError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.paths import absolute
-from nemo_runspec.submit.job_files import cloud_job
 from nemo_runspec.submit.platform import execute_on_platform
+from nemo_runspec.submit.requests import cloud_job
 from nemotron.cli import show_cloud
 from nemotron.cli.checks import difference
 

@@ -44,10 +44,10 @@ def run_script(request: RecipeConfig, script: Path, *, maker: Callable[[str], st
 
 def submit(job: Job) -> None:
     """Start a job in the mode that its command line asked for."""
-    if job.in_pods:
-        from nemotron.cli.stages.cloud import run_in_pods  # noqa: PLC0415 - only a cloud needs its clients
+    if job.on_platform:
+        from nemotron.cli.stages.platform import run_on_platform  # noqa: PLC0415 - only a platform needs its clients
 
-        run_in_pods(job)
+        run_on_platform(job)
         return
     if job.request.mode is Mode.LOCAL:
         execute_local(job)

@@ -12,7 +12,7 @@ from nemo_runspec.executors.request import build_request
 from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.rehearsal import session
 from nemo_runspec.rehearsal.report import Evidence
-from nemo_runspec.submit.job_files import cloud_job as as_sent
+from nemo_runspec.submit.requests import cloud_job as as_sent
 from nemotron.cli.stages import rehearse
 from tests.nemotron.cli.clouds import cloud_job
 

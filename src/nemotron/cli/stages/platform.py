@@ -1,4 +1,4 @@
-"""Run a recipe in the pods of a cloud."""
+"""Run a recipe on a platform: in the pods of a cloud, on a cluster, or in containers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from nemo_runspec.context import Mode
 from nemo_runspec.submit.job_files import check_sources, chosen_sources
 from nemo_runspec.submit.platform import execute_on_platform
-from nemotron.cli import show_cloud
+from nemotron.cli import show_platform
 from nemotron.cli.stages.rehearse import rehearse_job
 
 if TYPE_CHECKING:
     from nemo_runspec.job import Job
 
 
-def run_in_pods(job: Job) -> None:
-    """Submit a job to its cloud, or to the cloud's twin, as its command line asks.
+def run_on_platform(job: Job) -> None:
+    """Submit a job to its platform, or to a cloud's twin, as its command line asks.
 
     Raises:
         ProfileError: Something keeps the job from starting.
@@ -24,11 +24,10 @@ def run_in_pods(job: Job) -> None:
     """
     for obstacle in job.obstacles:
         raise obstacle
-    show_cloud.before_sending(check_sources(job), chosen_sources(job))
+    show_platform.before_sending(check_sources(job), chosen_sources(job))
     if job.request.rehearse:
         rehearse_job(job)
     elif job.request.mode is Mode.BATCH:
-        execute_on_platform(job, detach=True)
-        show_cloud.submitted(job)
+        execute_on_platform(job, detach=True, accepted=lambda workload, _: show_platform.submitted(job, workload))
     else:
         execute_on_platform(job)

@@ -6,8 +6,9 @@ import pytest
 
 from nemo_runspec.context import Mode
 from nemo_runspec.errors import ProfileError
-from nemotron.cli import show_cloud
-from nemotron.cli.stages import cloud
+from nemo_runspec.platforms.workload import Submitted
+from nemotron.cli import show_platform
+from nemotron.cli.stages import platform
 from tests.nemotron.cli.clouds import cloud_job
 
 if TYPE_CHECKING:
@@ -24,17 +25,19 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def execute(_: Job, **options: Any) -> None:  # noqa: ANN401 - execute_on_platform's own options
         found.append("detached" if options.get("detach") else "attached")
+        if "accepted" in options:
+            options["accepted"](Submitted("lepton", "job", "id", "name"), 0.1)
 
-    monkeypatch.setattr(cloud, "execute_on_platform", execute)
-    monkeypatch.setattr(cloud, "rehearse_job", lambda _: found.append("rehearsed"))
-    monkeypatch.setattr(show_cloud, "submitted", lambda _: found.append("told"))
+    monkeypatch.setattr(platform, "execute_on_platform", execute)
+    monkeypatch.setattr(platform, "rehearse_job", lambda _: found.append("rehearsed"))
+    monkeypatch.setattr(show_platform, "submitted", lambda _job, _workload: found.append("told"))
     return found
 
 
 def test_the_command_line_decides_how_a_job_runs(tmp_path: Path, started: list[str]) -> None:
-    cloud.run_in_pods(cloud_job(tmp_path))
-    cloud.run_in_pods(cloud_job(tmp_path, mode=Mode.BATCH))
-    cloud.run_in_pods(cloud_job(tmp_path, rehearse=True))
+    platform.run_on_platform(cloud_job(tmp_path))
+    platform.run_on_platform(cloud_job(tmp_path, mode=Mode.BATCH))
+    platform.run_on_platform(cloud_job(tmp_path, rehearse=True))
     assert started == ["attached", "detached", "told", "rehearsed"]
 
 
@@ -43,5 +46,5 @@ def test_what_keeps_a_job_from_starting_is_told_first(
 ) -> None:
     monkeypatch.delenv("TEAM_API_KEY")
     with pytest.raises(ProfileError, match="takes TEAM_API_KEY from your environment"):
-        cloud.run_in_pods(cloud_job(tmp_path, rehearse=True))
+        platform.run_on_platform(cloud_job(tmp_path, rehearse=True))
     assert started == []
