@@ -1,4 +1,4 @@
-"""Source trees on their way to a cluster: unpacked here while they are sent, and listed so that they can be verified."""
+"""Source trees on their way to a cluster: unpacked here while they are sent, listed so that they can be verified."""
 
 from __future__ import annotations
 
