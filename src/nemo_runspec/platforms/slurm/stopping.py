@@ -91,7 +91,7 @@ def cancel_dependents(
     if seen.state is JobState.UNREACHABLE:
         message = f"how '{workload.name}' has ended cannot be asked, so that nothing that waits for it is cancelled"
         raise UnreachableError(message, remedy="Try again later.")
-    if not seen.state.is_final or seen.state is JobState.SUCCEEDED:
+    if seen.state not in {JobState.FAILED, JobState.CANCELLED}:  # of a lost one nobody knows how it ended
         return ()
     cancelled: list[Submitted] = []
     hopeless = {workload.id}
