@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import signal
 import subprocess
 import sys
 import textwrap
-from contextlib import contextmanager
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,11 @@ import pytest
 
 from tests.clusters.beds import images, reaper
 from tests.clusters.beds.chaos import ChaosProxy, Fault
-from tests.clusters.beds.processes import wait_until
-from tests.clusters.beds.slurm import SlurmBed
+from tests.clusters.beds.processes import command, wait_until
+from tests.clusters.beds.slurm import PROGRAMS, REACHABLE, SlurmBed
 from tests.clusters.conftest import require_beds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.clusters.beds.sshd import SshBed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,11 +172,13 @@ def test_a_frozen_controller_has_accepted_what_it_did_not_answer(slurm: SlurmBed
 
 
 def test_a_controller_knows_its_jobs_after_a_restart(slurm: SlurmBed) -> None:
-    job = slurm.submit("sleep 2; exit 4")
+    job = slurm.submit("until [ -e go-on ]; do sleep 0.1; done; exit 4")
     slurm.wait_for(job, "RUNNING")
     slurm.stop_controller()
     assert slurm.run("squeue", check=False).returncode != 0
     slurm.start_controller()
+    assert slurm.state(job) == "RUNNING"
+    slurm.run("touch", "go-on")
     assert slurm.wait_for(job) == "FAILED"
     assert slurm.exit_code(job) == "4:0"
 
@@ -236,8 +237,8 @@ class TestSsh:
 
     def test_another_key_does_not_open(self, sshd: SshBed) -> None:
         came, entered = sshd.connections(), sshd.authentications()
-        command = [str(sshd.stranger) if word == str(sshd.identity) else word for word in sshd.command("true")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        argv = [str(sshd.stranger) if word == str(sshd.identity) else word for word in sshd.command("true")]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
         assert (done.returncode, "Permission denied (publickey)" in done.stderr) == (255, True)
         assert (sshd.connections(), sshd.authentications()) == (came + 1, entered)
 
@@ -292,66 +293,82 @@ def _ssh(bed: SshBed, script: str, user: str | None = None) -> subprocess.Comple
 
 
 def _upload(bed: SshBed, port: int, size: int, timeout_s: float = 20) -> int:
-    words = ["-o", f"HostKeyAlias=[{bed.host}]:{bed.port}", "-p", str(port)]
-    command = [word for word in bed.command("cat >/dev/null") if word not in {"-p", str(bed.port)}]
-    command[1:1] = words
-    done = subprocess.run(command, input=os.urandom(size), capture_output=True, check=False, timeout=timeout_s)
+    argv = [str(port) if word == str(bed.port) else word for word in bed.command("cat >/dev/null")]
+    argv[1:1] = ["-o", f"HostKeyAlias=[{bed.host}]:{bed.port}"]
+    done = subprocess.run(argv, input=os.urandom(size), capture_output=True, check=False, timeout=timeout_s)
     return done.returncode
 
 
-@contextmanager
-def _nothing_stays() -> Iterator[None]:
-    before = _traces()
-    yield
-    wait_until(lambda: not _traces() - before, 20, "end of all that was started")
-
-
-def _traces() -> set[str]:
-    """Give what a bed could leave behind, of all beds."""
-    found = {f"user {entry.pw_name}" for entry in pwd.getpwall() if entry.pw_name.startswith("nemo")}
-    found |= {f"folder {path}" for path in Path("/tmp").glob("nemotron-bed-*")}  # noqa: S108 - where beds are
-    found |= {f"link {path.name}" for path in Path("/sys/class/net").glob("nemo*")}
-    found |= {f"namespace {path.name}" for path in Path("/run/netns").glob("nemo-*")}
-    found |= {f"group {path}" for path in Path("/sys/fs/cgroup").glob("*/bed*")}
-    mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
-    found |= {f"mount {line}" for line in mounts if "nemotron-bed" in line}
-    rules = subprocess.run(["/usr/sbin/iptables", "-S", "FORWARD"], capture_output=True, text=True, check=False).stdout
-    found |= {f"rule {line}" for line in rules.splitlines() if "nemobr" in line}
+def _traces(suffix: str) -> set[str]:
+    """Give the kinds of things that are there of one bed."""
+    found = {"user" for entry in pwd.getpwall() if entry.pw_name == f"nemo{suffix}"}
+    found |= {"folder" for _ in REACHABLE.glob(f"nemotron-bed-{suffix}")}
+    found |= {"link" for _ in Path("/sys/class/net").glob(f"nemo*{suffix}*")}
+    found |= {"namespace" for _ in Path("/run/netns").glob(f"nemo-{suffix}-*")}
+    found |= {"group" for _ in Path("/sys/fs/cgroup").glob(f"*/bed{suffix}")}
+    if suffix in Path("/proc/mounts").read_text(encoding="utf-8"):
+        found.add("mount")
+    if suffix in command("iptables", "--wait", "-S", "FORWARD"):
+        found.add("rule")
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            words = (entry / "cmdline").read_bytes()
+            words = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if any(name in words for name in (b"slurm", b"munged", b"mariadbd", b"nemotron-bed", b"sleep 293")):
-            found.add(f"process {entry.name} {reaper.started(int(entry.name))} {words!r}")
+        if suffix.encode() in words and reaper.started(int(entry.name)) is not None:
+            found.add("process")
     return found
 
 
 def test_nothing_is_left_of_a_bed_that_was_stopped() -> None:
-    require_beds(())
-    with _nothing_stays():
-        bed = SlurmBed.start()
+    require_beds(PROGRAMS)
+    bed = SlurmBed.start()
+    suffix = bed.user.removeprefix("nemo")
+    try:
         bed.publish("busybox:1", images.archive(images.BUSYBOX))
         inside = bed.submit("srun --container-image=busybox:1 sleep 293")
         outside = bed.submit("setsid sleep 293 & sleep 293", user="root")
         for job in (inside, outside):
             bed.wait_for(job, "RUNNING")
+        assert _traces(suffix) >= {"user", "folder", "link", "namespace", "rule", "process", "mount"}
         bed.freeze_controller()
+    finally:
         bed.stop()
+    assert _traces(suffix) == set()
 
 
 def test_nothing_is_left_of_a_bed_whose_owner_was_killed() -> None:
-    require_beds(())
+    require_beds(PROGRAMS)
     program = """\
         import time
         from tests.clusters.beds.slurm import SlurmBed
         bed = SlurmBed.start(accounting=False)
         bed.submit("sleep 293")
-        print("up", flush=True)
+        print(bed.user, flush=True)
         time.sleep(60)
     """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    with _nothing_stays(), subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
+    argv = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
-        assert owner.stdout.readline() == "up\n"
+        suffix = owner.stdout.readline().strip().removeprefix("nemo")
+        assert "process" in _traces(suffix)
         owner.send_signal(signal.SIGKILL)
+    wait_until(lambda: not _traces(suffix), 20, "end of all that was started")
+
+
+def test_make_cluster_gives_profiles_and_a_login_and_ends_with_ctrl_c() -> None:
+    require_beds(PROGRAMS)
+    argv = [sys.executable, "-m", "tests.clusters.beds"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as cluster:
+        assert cluster.stdout is not None
+        lines = [line.strip() for line in iter(cluster.stdout.readline, "Ctrl-C ends all of it.\n")]
+        (env_file,) = (line.split()[1] for line in lines if line.startswith("Profiles:"))
+        (login,) = (line for line in lines if line.startswith("ssh "))
+        profiles = tomllib.loads(Path(env_file).read_text(encoding="utf-8"))
+        assert [profiles[name]["tunnel"] for name in ("slurm-local", "slurm-ssh")] == ["local", "ssh"]
+        words = [*shlex.split(login), "srun", "--nodes=2", "hostname"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+        assert sorted(done.stdout.split()) == ["n1", "n2"]
+        cluster.send_signal(signal.SIGINT)
+    assert cluster.returncode == 0
+    assert _traces(Path(env_file).parent.name.removeprefix("nemotron-bed-")) == set()

@@ -153,12 +153,16 @@ class SlurmClients:
         return seen[-1]
 
     def exit_code(self, job: str, seconds: float = 15.0) -> str:
-        """Give the exit code that the accounting has, such as `3:0`, when the job is in it as ended."""
+        """Give the exit code that the accounting has, such as `3:0`, when it knows when the job ended.
+
+        Before that, a job that ended while slurmdbd was away can be in it with its final state and 0:0.
+        """
         found: list[str] = []
 
         def known() -> bool:
-            lines = self.run("sacct", "-nPX", "-j", job, "-o", "State,ExitCode", user="root").stdout.splitlines()
-            found[:] = [line.partition("|")[2] for line in lines if line.partition("|")[0].split(" ")[0] in FINAL]
+            argv = ("sacct", "-nPX", "-j", job, "-o", "State,End,ExitCode")
+            rows = (line.split("|") for line in self.run(*argv, user="root").stdout.splitlines())
+            found[:] = [code for state, end, code in rows if state.split(" ")[0] in FINAL and end != "Unknown"]
             return bool(found)
 
         wait_until(known, seconds, f"end of job {job} in the accounting")

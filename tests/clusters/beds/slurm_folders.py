@@ -39,7 +39,7 @@ def make_folders(folder: Path) -> None:
         shutil.copy(shim, folder / "bin")
     plugin = folder / "lib/nemotron_pyxis.so"
     source = HERE / "pyxis/nemotron_pyxis.c"
-    command("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(plugin), str(source))
+    command("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(plugin), str(source))
 
 
 def make_user(user: str, folder: Path) -> None:

@@ -9,13 +9,15 @@
  * run       one folder for each container on a node: a tmpfs that holds what is written over the image
  * registry  root folders by the name of the image, with + in place of / : # and @
  *
- * What differs: the task keeps its user (no remapping), and --container-save is refused.
+ * What differs: the task keeps its user (no remapping), an image's files keep their owner, --container-save is refused,
+ * and slurmstepd complains on standard error where the job's own folder is not in the container.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +83,7 @@ static void setting(const char *argument, const char *name, char *target)
 		snprintf(target, PATH_SIZE, "%s", argument + length);
 }
 
-int slurm_spank_init(spank_t spank, int count, char **arguments)
+static void settings(int count, char **arguments)
 {
 	for (int i = 0; i < count; i++) {
 		setting(arguments[i], "cache=", cache);
@@ -89,6 +91,11 @@ int slurm_spank_init(spank_t spank, int count, char **arguments)
 		setting(arguments[i], "run=", run);
 		setting(arguments[i], "registry=", registry);
 	}
+}
+
+int slurm_spank_init(spank_t spank, int count, char **arguments)
+{
+	settings(count, arguments);
 	spank_context_t context = spank_context();
 	if (context != S_CTX_LOCAL && context != S_CTX_REMOTE && context != S_CTX_ALLOCATOR)
 		return 0;
@@ -100,10 +107,21 @@ int slurm_spank_init(spank_t spank, int count, char **arguments)
 
 /* ---- files */
 
+/* Writes a path; one that is too long becomes the empty one, which names nothing. */
+static void put_path(char target[PATH_SIZE], const char *format, ...)
+{
+	va_list values;
+	va_start(values, format);
+	int length = vsnprintf(target, PATH_SIZE, format, values);
+	va_end(values);
+	if (length < 0 || length >= PATH_SIZE)
+		*target = 0;
+}
+
 static int make_folders(const char *path, mode_t mode)
 {
 	char copy[PATH_SIZE];
-	snprintf(copy, sizeof copy, "%s", path);
+	put_path(copy, "%s", path);
 	for (char *slash = copy + 1; *slash; slash++)
 		if (*slash == '/') {
 			*slash = 0;
@@ -134,7 +152,7 @@ static int command(char *const argv[])
 static int lock_file(const char *folder, const char *name)
 {
 	char path[PATH_SIZE];
-	snprintf(path, sizeof path, "%s/%s.lock", folder, name);
+	put_path(path, "%s/%s.lock", folder, name);
 	int file = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	if (file >= 0 && flock(file, LOCK_EX)) {
 		close(file);
@@ -186,7 +204,7 @@ static void record(spank_t spank, uint32_t job, uint32_t step, const char *node)
 	if (!any || !*records)
 		return;
 	spank_get_item(spank, S_TASK_GLOBAL_ID, &task);
-	snprintf(path, sizeof path, "%s/%u.jsonl", records, job);
+	put_path(path, "%s/%u.jsonl", records, job);
 	FILE *file = fopen(path, "ae");
 	if (!file)
 		return;
@@ -215,13 +233,13 @@ static int unpacked(const char *image, const struct stat *state, char *folder)
 	char name[256], temporary[PATH_SIZE];
 	snprintf(name, sizeof name, "%lx-%lx-%lx-%lx.%lx", (long)state->st_dev, (long)state->st_ino, (long)state->st_size,
 		 (long)state->st_mtim.tv_sec, (long)state->st_mtim.tv_nsec);
-	snprintf(folder, PATH_SIZE, "%s/%s", cache, name);
+	put_path(folder, "%s/%s", cache, name);
 	int lock = lock_file(cache, name);
 	if (lock < 0)
 		return fail("cannot lock", folder);
 	int result = 0;
 	if (access(folder, F_OK)) {
-		snprintf(temporary, sizeof temporary, "%s.part", folder);
+		put_path(temporary, "%s.part", folder);
 		char *const remove[] = {"rm", "-rf", "--", temporary, NULL};
 		char *const unpack[] = {"unsquashfs", "-no-progress", "-quiet", "-dest", temporary, (char *)image, NULL};
 		if (command(remove) || command(unpack) || rename(temporary, folder))
@@ -237,13 +255,13 @@ static int image_folder(spank_t spank, const char *image, char *folder)
 	struct stat state;
 	char path[PATH_SIZE];
 	if (*image == '/' || *image == '.') {
-		snprintf(path, sizeof path, "%s", image);
+		put_path(path, "%s", image);
 		if (user_stat(spank, path, &state))
 			return fail("failed to open container image", image);
 	} else {
 		size_t start = strlen(registry) + 1;
 		const char *name = strncmp(image, "docker://", 9) ? image : image + 9;
-		snprintf(path, sizeof path, "%s/%s", registry, name);
+		put_path(path, "%s/%s", registry, name);
 		for (char *c = path + start; *c; c++)
 			if (strchr("/:#@", *c))
 				*c = '+';
@@ -252,24 +270,24 @@ static int image_folder(spank_t spank, const char *image, char *folder)
 	}
 	if (!S_ISDIR(state.st_mode))
 		return unpacked(path, &state, folder);
-	snprintf(folder, PATH_SIZE, "%s", path);
+	put_path(folder, "%s", path);
 	return 0;
 }
 
 static void container_folder(uint32_t job, uint32_t step, const char *node, char *folder)
 {
 	if (given[NAME])
-		snprintf(folder, PATH_SIZE, "%s/%s-%u-named-%s", run, node, job, given[NAME]);
+		put_path(folder, "%s/%s-%u-named-%s", run, node, job, given[NAME]);
 	else
-		snprintf(folder, PATH_SIZE, "%s/%s-%u.%u", run, node, job, step);
+		put_path(folder, "%s/%s-%u.%u", run, node, job, step);
 }
 
 /* The first task of a step on a node mounts the container where its siblings find it. */
 static int mount_container(spank_t spank, const char *folder)
 {
-	char root[PATH_SIZE + 16], lower[PATH_SIZE + 16], upper[PATH_SIZE + 16], work[PATH_SIZE + 16];
-	char saved[PATH_SIZE + 16], image[PATH_SIZE], parts[4 * PATH_SIZE];
-	snprintf(root, sizeof root, "%s/root", folder);
+	char root[PATH_SIZE], lower[PATH_SIZE], upper[PATH_SIZE], work[PATH_SIZE];
+	char saved[PATH_SIZE], image[PATH_SIZE], parts[4 * PATH_SIZE];
+	put_path(root, "%s/root", folder);
 	if (!access(root, F_OK))
 		return 0;
 	if (!given[IMAGE]) {
@@ -278,15 +296,15 @@ static int mount_container(spank_t spank, const char *folder)
 	}
 	if (image_folder(spank, given[IMAGE], image))
 		return -1;
-	snprintf(lower, sizeof lower, "%s/lower", folder);
-	snprintf(upper, sizeof upper, "%s/upper", folder);
-	snprintf(work, sizeof work, "%s/work", folder);
+	put_path(lower, "%s/lower", folder);
+	put_path(upper, "%s/upper", folder);
+	put_path(work, "%s/work", folder);
 	if (make_folders(folder, 0755) || mount("tmpfs", folder, "tmpfs", 0, "mode=0755"))
 		return fail("cannot mount", folder);
 	/* The image's own path may hold what overlayfs takes for a separator. */
 	if (mkdir(lower, 0755) || mkdir(upper, 0755) || mkdir(work, 0755) || mount(image, lower, NULL, MS_BIND, NULL))
 		return fail("cannot mount", image);
-	snprintf(saved, sizeof saved, "%s/mounts", folder);
+	put_path(saved, "%s/mounts", folder);
 	FILE *file = given[MOUNTS] ? fopen(saved, "we") : NULL;
 	if (file) {
 		fputs(given[MOUNTS], file);
@@ -302,21 +320,21 @@ static int mount_container(spank_t spank, const char *folder)
 
 static void unmount_container(const char *folder)
 {
-	char path[PATH_SIZE + 16];
-	snprintf(path, sizeof path, "%s/root", folder);
+	char path[PATH_SIZE];
+	put_path(path, "%s/root", folder);
 	umount2(path, MNT_DETACH);
-	snprintf(path, sizeof path, "%s/lower", folder);
+	put_path(path, "%s/lower", folder);
 	umount2(path, MNT_DETACH);
 	umount2(folder, MNT_DETACH);
 	rmdir(folder);
-	snprintf(path, sizeof path, "%s.lock", folder);
+	put_path(path, "%s.lock", folder);
 	unlink(path);
 }
 
 static int bind_path(const char *source, int folder, const char *root, const char *target, int readonly)
 {
-	char path[2 * PATH_SIZE];
-	snprintf(path, sizeof path, "%s%s", root, target);
+	char path[PATH_SIZE];
+	put_path(path, "%s%s", root, target);
 	if (folder) {
 		if (access(path, F_OK) && make_folders(path, 0755))
 			return fail("couldn't mount", target);
@@ -346,8 +364,8 @@ static int system_mounts(const char *root)
 		if (!stat(paths[i], &state) && bind_path(paths[i], S_ISDIR(state.st_mode), root, paths[i], 0))
 			return -1;
 	}
-	char temporary[2 * PATH_SIZE];
-	snprintf(temporary, sizeof temporary, "%s/tmp", root);
+	char temporary[PATH_SIZE];
+	put_path(temporary, "%s/tmp", root);
 	if (!mkdir(temporary, 01777))
 		chmod(temporary, 01777);
 	return 0;
@@ -384,8 +402,8 @@ static int user_mount(spank_t spank, const char *root, char *entry)
 
 static int user_mounts(spank_t spank, const char *folder, const char *root)
 {
-	char saved[PATH_SIZE + 16], list[LINE_SIZE] = "", home[PATH_SIZE];
-	snprintf(saved, sizeof saved, "%s/mounts", folder);
+	char saved[PATH_SIZE], list[LINE_SIZE] = "", home[PATH_SIZE];
+	put_path(saved, "%s/mounts", folder);
 	if (given[MOUNTS]) {
 		snprintf(list, sizeof list, "%s", given[MOUNTS]);
 	} else {	/* a step that joins a named container has the mounts of the one that made it */
@@ -417,8 +435,8 @@ static int kept(const char *name)
 /* The image's variables win over the job's, but for those of --container-env. */
 static void image_environment(spank_t spank, const char *root)
 {
-	char path[2 * PATH_SIZE], line[LINE_SIZE];
-	snprintf(path, sizeof path, "%s/etc/environment", root);
+	char path[PATH_SIZE], line[LINE_SIZE];
+	put_path(path, "%s/etc/environment", root);
 	FILE *file = fopen(path, "re");
 	if (!file)
 		return;
@@ -448,7 +466,7 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **arguments)
 	(void)count;
 	(void)arguments;
 	uint32_t job = 0, step = 0;
-	char node[256] = "", folder[PATH_SIZE], root[PATH_SIZE + 16];
+	char node[256] = "", folder[PATH_SIZE], root[PATH_SIZE];
 	spank_get_item(spank, S_JOB_ID, &job);
 	spank_get_item(spank, S_JOB_STEPID, &step);
 	gethostname(node, sizeof node - 1);
@@ -467,7 +485,7 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **arguments)
 	close(lock);
 	if (result)
 		return -1;
-	snprintf(root, sizeof root, "%s/root", folder);
+	put_path(root, "%s/root", folder);
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return fail("couldn't join a mount namespace of", name);
 	if (mount(root, root, NULL, MS_BIND | MS_REC, NULL))
@@ -508,11 +526,10 @@ int slurm_spank_exit(spank_t spank, int count, char **arguments)
 	return 0;
 }
 
-/* At the end of the job on a node: those with a name go too. */
+/* At the end of the job on a node, in a process of its own without slurm_spank_init: those with a name go too. */
 int slurm_spank_job_epilog(spank_t spank, int count, char **arguments)
 {
-	(void)count;
-	(void)arguments;
+	settings(count, arguments);
 	uint32_t job = 0;
 	char node[256] = "", start[512], folder[PATH_SIZE];
 	spank_get_item(spank, S_JOB_ID, &job);
@@ -523,7 +540,7 @@ int slurm_spank_job_epilog(spank_t spank, int count, char **arguments)
 		return 0;
 	for (struct dirent *entry; (entry = readdir(listing));)
 		if (entry->d_type == DT_DIR && !strncmp(entry->d_name, start, strlen(start))) {
-			snprintf(folder, sizeof folder, "%s/%s", run, entry->d_name);
+			put_path(folder, "%s/%s", run, entry->d_name);
 			unmount_container(folder);
 		}
 	closedir(listing);

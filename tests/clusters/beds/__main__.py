@@ -1,0 +1,127 @@
+"""`make cluster`: a Slurm and its login node, left running for a developer, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from tests.clusters.beds import images
+from tests.clusters.beds.slurm import ACCOUNT, BedError, SlurmBed
+from tests.clusters.beds.sshd import SshBed, SshError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_ENV_FILE = """\
+# Slurm of `make cluster`; gone when that ends.
+[slurm-local]
+executor = "slurm"
+tunnel = "local"
+account = "{account}"
+partition = "batch"
+run_partition = "interactive"
+remote_job_dir = "{local_jobs}"
+
+[slurm-ssh]
+executor = "slurm"
+tunnel = "ssh"
+host = "{host}"
+port = {port}
+user = "{user}"
+identity = "{identity}"
+known_hosts = "{known_hosts}"
+account = "{account}"
+partition = "batch"
+run_partition = "interactive"
+remote_job_dir = "{ssh_jobs}"
+"""
+
+_USE = """\
+Slurm with the nodes {nodes} is up, with accounting, 8 pretended GPUs on each node, and a login node.
+
+As root, on this machine (profile slurm-local):
+  export SLURM_CONF={config} PATH={folder}/bin:$PATH
+  sinfo
+  cd {folder} && nemotron nano3 pretrain -c tiny --run slurm-local
+
+As the ordinary user {user} (profile slurm-ssh):
+  {ssh}
+  cd {folder} && nemotron nano3 pretrain -c tiny --run slurm-ssh
+
+Images:   {images}
+Profiles: {env_file}
+Logs:     {folder}/log
+
+Ctrl-C ends all of it.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start the beds, say how to use them, and wait for Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m tests.clusters.beds", description=__doc__)
+    parser.add_argument("--no-accounting", action="store_true", help="a cluster without slurmdbd: sacct knows nothing")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        try:
+            slurm = SlurmBed.start(accounting=not options.no_accounting)
+            stack.callback(slurm.stop)
+            ssh = SshBed.start(slurm.user, slurm.environment)
+            stack.callback(ssh.stop)
+        except (BedError, SshError) as error:
+            sys.stderr.write(f"{error}\nIt takes root, and what scripts/system_packages.sh installs.\n")
+            return 1
+        published = _publish(slurm)
+        env_file = write_env_file(slurm, ssh)
+        text = _USE.format(
+            nodes=" and ".join(slurm.nodes),
+            config=slurm.config,
+            folder=slurm.folder,
+            user=slurm.user,
+            ssh=" ".join(ssh.command()),
+            images=published,
+            env_file=env_file,
+        )
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            sys.stdout.write("\nending ...\n")
+    return 0
+
+
+def write_env_file(slurm: SlurmBed, ssh: SshBed) -> Path:
+    """Write env.toml with a profile for each way to the cluster, and give its path."""
+    # Root's own folder: the other user's is open to nobody else.
+    local_jobs = slurm.folder / "root-jobs"
+    local_jobs.mkdir(mode=0o700)
+    path = slurm.folder / "env.toml"
+    text = _ENV_FILE.format(
+        account=ACCOUNT,
+        host=ssh.host,
+        port=ssh.port,
+        user=ssh.user,
+        identity=ssh.identity,
+        known_hosts=ssh.known_hosts,
+        local_jobs=local_jobs,
+        ssh_jobs=slurm.work / "jobs",
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _publish(slurm: SlurmBed) -> str:
+    try:
+        slurm.publish(images.BUSYBOX, images.archive(images.BUSYBOX))
+    except (OSError, RuntimeError) as error:
+        return f"none ({error})"
+    return f"docker://{images.BUSYBOX} for `enroot import` and --container-image"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
