@@ -4,7 +4,7 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -38,10 +38,10 @@ def files(text: bytes) -> JobFiles:
     return {"launch.sh": (text, False)}
 
 
-def ask(root: Path, text: bytes = b"exit 0\n", **more: object) -> Request:
-    given_: dict[str, object] = {"env": {}, "files": files(text), **more}
+def ask(root: Path, text: bytes = b"exit 0\n", **more: Any) -> Request:  # noqa: ANN401 - whatever `request` takes
+    asked = {"env": {}, "files": files(text), **more}
     job = SlurmJob(home=str(root / "home"), tasks=TASKS)
-    return request(job, **given_)  # type: ignore[arg-type] - the arguments of one call, as a table
+    return request(job, **asked)
 
 
 @settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -115,7 +115,8 @@ def test_a_jobs_code_is_its_programs(tmp_path: Path, code: int) -> None:
 
 
 def test_a_second_attempt_has_files_of_its_own(tmp_path: Path) -> None:
-XX
+    asked = ask(tmp_path, b"echo $MASTER_ADDR $NODE_RANK $NNODES; exit 4")
+    run = run_job(asked, tmp_path / "run", SLURM_RESTART_COUNT="2")
     assert (run.told("exit/job.2"), run.told("exit/task-0.2"), run.told("exit/job.0")) == ("4", "4", None)
     assert run.told("logs/batch.2.log") == "node-a 0 1"
     assert "--output=" + str(run.folder / "logs/task-%t.2.log") in run.steps[0]
