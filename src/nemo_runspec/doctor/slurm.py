@@ -14,7 +14,7 @@ from nemo_runspec.doctor.here import programs
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.git_mounts import is_git_mount, parse, pin
 from nemo_runspec.paths import PathKind, absolute, kind_of
-from nemo_runspec.platforms.slurm.job import sbatch_options
+from nemo_runspec.platforms.slurm.job import PROFILE_FLAGS, sbatch_options
 from nemo_runspec.prepare.login_node import shell_of
 from nemo_runspec.prepare.squash import REMOTE_SCRIPTS, image_file
 
@@ -145,7 +145,7 @@ def mount_sources(profile: SlurmProfile) -> tuple[str, ...]:
 
 def options(profile: SlurmProfile) -> tuple[str, ...]:
     """Give the words that ask sbatch for what a profile's jobs ask for, all but the partition."""
-    keys = {**profile.as_config(), "partition": None}
+    keys = {name: getattr(profile, name) for name in PROFILE_FLAGS if name != "partition"}
     asked = (
         ("nodes", profile.nodes or 1),
         ("ntasks-per-node", profile.ntasks_per_node or 1),

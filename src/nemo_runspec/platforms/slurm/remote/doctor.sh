@@ -93,6 +93,7 @@ try_folder() {
         said="$place may not be written to"
     fi
     above=$place
+    [ "$kind" != new ] || above=${place%/}/new
     while [ "$above" != / ] && [ -n "$above" ]; do
         above=${above%/*}
         if [ -n "$(find "${above:-/}" -maxdepth 0 -perm -0002 ! -perm -1000 2>/dev/null)" ]; then exposed=${above:-/}; fi
