@@ -106,7 +106,8 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
     def settings(self) -> SlurmSettings:
         """How the cluster is to run a job."""
         launched = isinstance(self.get_launcher(), Torchrun | FaultTolerance)
-        flags = {name: getattr(self, name, None) for name in (*PROFILE_FLAGS, *_MORE_FLAGS)}
+        # nemo-run's own fields are empty texts where nothing is asked for.
+        flags = {name: getattr(self, name, None) or None for name in (*PROFILE_FLAGS, *_MORE_FLAGS)}
         more = {name: flags[name] for name in _MORE_FLAGS if flags[name]}
         return SlurmSettings(
             home=self.job_root,
