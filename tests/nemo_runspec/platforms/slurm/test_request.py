@@ -90,7 +90,7 @@ def test_the_body_says_what_the_job_is_and_holds_no_secret(tmp_path: Path) -> No
         ({"env": {"A": "a\0b"}}, "NUL"),
     ],
 )
-def test_what_no_job_can_have_is_told(tmp_path: Path, more: dict[str, object], told: str) -> None:
+def test_what_no_job_can_have_is_told(tmp_path: Path, more: dict[str, Any], told: str) -> None:
     with pytest.raises(ProfileError, match=told):
         ask(tmp_path, **more)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from nemo_runspec.platforms.slurm.values import (
@@ -14,6 +16,9 @@ from nemo_runspec.platforms.slurm.values import (
     task_name_problem,
     variables_problems,
 )
+
+if TYPE_CHECKING:
+    from nemo_runspec.platforms.slurm.job import Option
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_a_flag_that_is_not_the_users(flag: str, reason: str) -> None:
 
 
 def test_any_other_flag_is_once() -> None:
-    fine = [("mail-type", "FAIL"), ("comment", "mine"), ("switches", "1@10:00"), ("wait-all-nodes", 1)]
+    fine: list[Option] = [("mail-type", "FAIL"), ("comment", "mine"), ("switches", "1@10:00"), ("wait-all-nodes", 1)]
     assert list(option_problems(fine)) == []
     assert list(option_problems([*fine, ("comment", "x")])) == [("comment", "is set 2 times")]
     assert list(option_problems([("mail-user", "a\nb")])) != []
