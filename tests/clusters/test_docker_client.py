@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from pathlib import Path
@@ -20,7 +24,7 @@ from nemo_runspec.platforms.docker.engine import LONGEST_LINE_BYTES
 from nemo_runspec.platforms.docker.request import SECRETS_FILE, DockerSpec, request
 from nemo_runspec.platforms.http import Patience
 from nemo_runspec.platforms.limits import KERNEL_STRING_BYTES
-from nemo_runspec.platforms.workload import Cause, JobState, Submitted
+from nemo_runspec.platforms.workload import NAME, Cause, JobState, Submitted, Tree
 from tests.clusters.beds import images
 from tests.clusters.beds.docker import DockerBed
 from tests.clusters.beds.processes import wait_until
@@ -48,8 +52,12 @@ def client(docker_bed: DockerBed) -> DockerClient:
 
 
 def job(
-    home: Path, *argv: str, image: str = images.PYTHON, secrets: tuple[tuple[str, str], ...] = (), **more: Any
-) -> Request:  # noqa: ANN401 - fields of any kind
+    home: Path,
+    *argv: str,
+    image: str = images.PYTHON,
+    secrets: tuple[tuple[str, str], ...] = (),
+    **more: Any,  # noqa: ANN401 - fields of any kind
+) -> Request:
     return request(DockerSpec(image=image, argv=argv, **more), home=str(home), secrets=secrets)
 
 
@@ -155,9 +163,9 @@ def test_output_belongs_to_the_user(client: DockerClient, home: Path) -> None:
 
 
 def test_secrets_are_in_one_private_file_until_the_end(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
-    secret = "canary ' $HOME\n\"x"
+    value = "canary ' $HOME\n\"x"
     asked = shell(
-        home, f". /nemo_run/{SECRETS_FILE}; echo ${{#TOKEN}}; read -t 60 < /nemo_run/go", secrets=(("TOKEN", secret),)
+        home, f". /nemo_run/{SECRETS_FILE}; echo ${{#TOKEN}}; read -t 60 < /nemo_run/go", secrets=(("TOKEN", value),)
     )
     folder = home / "jobs/secret-1"
     folder.mkdir(parents=True)
@@ -167,7 +175,7 @@ def test_secrets_are_in_one_private_file_until_the_end(client: DockerClient, hom
     assert "canary" not in docker_bed.run("inspect", "secret-1-0").stdout
     assert "canary" not in str(asked.body)
     (folder / "go").write_text("\n")
-    assert output(client, workload) == [str(len(secret))]
+    assert output(client, workload) == [str(len(value))]
     assert ended(client, workload).state is JobState.SUCCEEDED
     assert not (folder / SECRETS_FILE).exists()
 
@@ -188,7 +196,7 @@ def test_secrets_are_in_one_private_file_until_the_end(client: DockerClient, hom
     ],
 )
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_what_the_engine_cannot_do_is_told_in_a_line_and_leaves_nothing(  # noqa: PLR0913 - cases and fixtures
+def test_what_the_engine_cannot_do_is_told_in_a_line_and_leaves_nothing(
     client: DockerClient, home: Path, docker_bed: DockerBed, more: dict[str, Any], message: str, remedy: str, nodes: int
 ) -> None:
     with pytest.raises(RefusedError) as raised:
@@ -232,6 +240,25 @@ def test_a_name_that_is_taken_is_refused(client: DockerClient, home: Path, docke
     assert (home / "jobs/taken-1").is_dir()
 
 
+def test_files_secrets_and_source_lie_in_the_job_folder(client: DockerClient, home: Path) -> None:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        member = tarfile.TarInfo("src/made.py")
+        member.size, member.mode = 9, 0o644
+        tar.addfile(member, io.BytesIO(b"print(42)"))
+    asked = request(
+        DockerSpec(image=images.PYTHON, argv=("/nemo_run/launch.sh",), user=f"{os.getuid()}:{os.getgid()}"),
+        home=str(home),
+        files={"launch.sh": (f"#!/bin/bash\necho {NAME}; exec python3 /nemo_run/code/src/made.py".encode(), True)},
+        source=Tree(hashlib.sha256(raw.getvalue()).hexdigest(), raw.getvalue()),
+    )
+    workload = client.submit(asked, "files-1")
+    assert output(client, workload) == ["files-1", "42"]
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in [home, *home.rglob("*")] if path.name[0] != "."}
+    assert modes == {home.name: "0o700", "jobs": "0o700", "files-1": "0o700", "code": "0o700", "src": "0o700",
+                     "launch.sh": "0o700", "made.py": "0o600"}  # fmt: skip
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -266,18 +293,42 @@ DockerClient(host).submit(request(spec, home=home), name)
         ("start", 1, True),
     ],
 )
-def test_a_client_that_is_killed_leaves_a_whole_job_or_none(  # noqa: PLR0913 - cases and fixtures
+def test_a_client_that_is_killed_leaves_a_whole_job_or_none(
     client: DockerClient, home: Path, docker_bed: DockerBed, method: str, number: int, *, is_accepted: bool
 ) -> None:
     argv = [sys.executable, "-c", KILLED, docker_bed.host, str(home), "killed-1", method, str(number)]
     assert subprocess.run(argv, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
     found = client.find("job", "killed-1")
     assert (found is not None) is is_accepted
+    assert (names(docker_bed), docker_bed.networks()) == ([], []) or is_accepted
     again = client.submit(shell(home, "echo ran >> /nemo_run/runs", nodes=2), "killed-1") if found is None else found
     assert ended(client, again).state is JobState.SUCCEEDED
     assert (home / "jobs/killed-1/runs").read_text() == "ran\n" * 2
     assert names(docker_bed) == ["killed-1-0", "killed-1-1"]
     assert docker_bed.networks() == []
+
+
+def test_what_is_left_of_a_job_is_not_made_again(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+    asked = shell(home, "echo ran >> /nemo_run/runs; [ $NODE_RANK = 0 ] || sleep 600", nodes=2)
+    workload = client.submit(asked, "left-1")
+    wait_until((home / "jobs/left-1/runs").exists, END_S, "run")
+    docker_bed.run("rm", "--force", "left-1-0")
+    assert client.find("job", "left-1") == workload == client.submit(asked, "left-1")
+    assert client.look(workload).state is JobState.RUNNING
+    assert names(docker_bed) == ["left-1-1"]
+
+
+def test_a_job_that_was_cancelled_before_it_was_started_stays_so(client: DockerClient, home: Path) -> None:
+    argv = [sys.executable, "-c", KILLED, client.address, str(home), "early-1", "start", "0"]
+    assert subprocess.run(argv, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
+    workload = Submitted("docker", "job", "early-1", "early-1")
+    assert client.look(workload).state is JobState.STARTING
+    client.cancel(workload)
+    assert client.look(workload).state is JobState.CANCELLED
+    assert client.find("job", "early-1") == workload
+    assert client.submit(shell(home, "echo ran >> /nemo_run/runs", nodes=2), "early-1") == workload
+    assert client.look(workload).state is JobState.CANCELLED
+    assert not (home / "jobs/early-1/runs").exists()
 
 
 def test_cancel(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
@@ -413,7 +464,5 @@ def test_no_permission_for_the_socket(docker_bed: DockerBed) -> None:
 
 
 def test_requests_after_others_are_refused(client: DockerClient, home: Path) -> None:
-    import dataclasses  # noqa: PLC0415
-
     with pytest.raises(PlatformError, match=re.escape("it cannot wait for others")):
         client.submit(dataclasses.replace(shell(home, "true"), after=("x",)), "after-1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import posixpath
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -53,7 +53,6 @@ class DockerClient:
         self._engine = Engine(self.address, work_s=patience.deadline_s, look_s=patience.look_s)
         self._stopping: set[str] = set()
         self._tidied: set[str] = set()
-        self._lock = threading.Lock()
 
     def submit(self, request: Request, name: str) -> Submitted:
         """Make the job's folder and its containers, and start them; see `Platform.submit`.
@@ -75,7 +74,7 @@ class DockerClient:
                 message = f"the name '{name}' is taken by another job of the Docker engine"
                 raise RefusedError(message, status=_CONFLICT)
             try:
-                if not there or len(there) < there[0].count:
+                if not _is_whole(there):
                     folder.fill(request)
                 self._insist(lambda: self._complete(body, name, request.digest, folder), name)
             except (RefusedError, GoneError):
@@ -100,7 +99,7 @@ class DockerClient:
 
     def _complete(self, body: Mapping[str, Any], name: str, digest: str, folder: JobFolder) -> None:
         there = self._engine.containers(name)
-        if not there or len(there) < there[0].count:
+        if not _is_whole(there):
             there = self._make(body, name, digest, folder)
         self._start(there, folder)
 
@@ -137,7 +136,8 @@ class DockerClient:
                 entry.partition("=")[::2] for entry in [*(images[image].get("Env") or ()), *one["config"]["Env"]]
             )
             path = env.get("PATH") or _DEFAULT_PATH
-            found = [program] if "/" in program else [f"{place}/{program}" for place in path.split(":") if place]
+            places = [one["config"].get("WorkingDir", "/")] if "/" in program else path.split(":")
+            found = [posixpath.join(place, program) for place in places if place]
             programs.append((image, program, found))
         return programs
 
@@ -153,14 +153,14 @@ class DockerClient:
                 raise RefusedError(message, status=_CONFLICT) from error
 
     def _start(self, containers: Sequence[Container], folder: JobFolder) -> None:
-        """Start those that never were; where one cannot be, remove them all."""
+        """Start those that never were, unless the job is cancelled; where one cannot be, remove them all."""
+        if folder.cancelled() is not None:
+            return
         try:
             for container in containers:
                 if not container.was_started:
                     self._engine.start(container)
         except (RefusedError, GoneError):
-            for container in containers:
-                self._engine.remove(container, force=True)
             self._unmake(folder.path.name, folder)
             raise
 
@@ -177,21 +177,19 @@ class DockerClient:
         accepted: what there is of it is removed.
         """
         there = self._engine.containers(name)
-        if not there:
+        folders = {one.folder for one in there} or {*self._engine.networks(name).values()}
+        if not folders:
             return None
-        folder = _folder_of(there)
+        folder = JobFolder(Path(folders.pop()))
         with folder.locked(self._patience.deadline_s):
             there = self._engine.containers(name)
-            if any(one.was_started for one in there) and all(one.was_started for one in there):
-                return Submitted("docker", kind, name, name)
-            if not there or len(there) < there[0].count:
+            if not _is_whole(there):
                 self._unmake(name, folder)
                 return None
-            if folder.cancelled() is None:
-                try:
-                    self._start(there, folder)
-                except (RefusedError, GoneError):
-                    return None
+            try:
+                self._start(there, folder)
+            except (RefusedError, GoneError):
+                return None
         return Submitted("docker", kind, name, name)
 
     def look(self, workload: Submitted) -> Seen:
@@ -210,11 +208,9 @@ class DockerClient:
     def _stop(self, containers: Sequence[Container]) -> None:
         """Have those that run stopped, once: the engine then does it alone."""
         for container in containers:
-            with self._lock:
-                asked = container.id in self._stopping or not container.is_live
-                self._stopping.add(container.id)
-            if not asked:
+            if container.is_live and container.id not in self._stopping:
                 self._engine.stop_soon(container, self._grace_s)
+                self._stopping.add(container.id)
 
     def _tidy(self, name: str, containers: Sequence[Container]) -> None:
         """Remove what an ended job does not need: its secrets and its network."""
@@ -247,6 +243,7 @@ class DockerClient:
             going_on = [one.name for one in there if one.is_live or not one.was_started]
             if going_on and folder.cancelled() is None:
                 folder.mark_cancelled(going_on)
+            self._stopping.difference_update(one.id for one in there)  # asked again where it was without success
             self._stop(there)
         end = self._patience.clock() + self._grace_s + self._patience.stop_s
         while any(one.is_live for one in self._engine.containers(workload.name)):
@@ -271,6 +268,12 @@ class DockerClient:
             self._engine.remove(container)
         self._tidied.discard(workload.name)
         self._tidy(workload.name, there)
+
+
+def _is_whole(containers: Sequence[Container]) -> bool:
+    """Tell whether all containers of a job have been created, if only some are left of those that were started."""
+    started = any(one.was_started for one in containers)
+    return started or (bool(containers) and len(containers) == containers[0].count)
 
 
 def _folder_of(containers: Sequence[Container]) -> JobFolder:

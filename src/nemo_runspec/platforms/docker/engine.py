@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.errors import GoneError, ProfileError
 from nemo_runspec.platforms.docker.containers import Container
-from nemo_runspec.platforms.docker.request import NAME_LABEL
+from nemo_runspec.platforms.docker.request import FOLDER_LABEL, NAME_LABEL
 from nemo_runspec.platforms.docker.troubles import explained, silent
 
 if TYPE_CHECKING:
@@ -197,14 +197,15 @@ class Engine:
         with self._asking(f"to create the network '{name}'", making=True) as client:
             client.create_network(name, driver=spec["Driver"], labels=spec["Labels"], check_duplicate=True)
 
-    def networks(self, name: str) -> list[str]:
-        """Give the identifiers of the networks that were made for a job.
+    def networks(self, name: str) -> dict[str, str]:
+        """Give the identifiers of the networks that were made for a job, each with the job's folder.
 
         Args:
             name: The job's name.
         """
-        with self._asking(f"for the networks of '{name}'") as client:
-            return [one["Id"] for one in client.networks(filters={"label": f"{NAME_LABEL}={name}"})]
+        with self._asking(f"the networks of '{name}'") as client:
+            found = client.networks(filters={"label": f"{NAME_LABEL}={name}"})
+            return {one["Id"]: one["Labels"].get(FOLDER_LABEL, "") for one in found}
 
     def remove_network(self, identifier: str) -> None:
         """Remove a network; one that is gone is fine."""

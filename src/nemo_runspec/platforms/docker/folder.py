@@ -55,7 +55,7 @@ class JobFolder:
         """
         if make:
             with _writing(self.path):
-                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_private(self.path)
         try:
             handle = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _PRIVATE)
         except OSError as error:
@@ -89,6 +89,7 @@ class JobFolder:
             RefusedError: It cannot be written, such as on a full disk.
         """
         with _writing(self.path):
+            (self.path / _CANCELLED).unlink(missing_ok=True)
             if request.source is not None:
                 _unpack(request.source, self.path / CODE_FOLDER)
             for name, (content, executable) in request.files.items():
@@ -145,9 +146,16 @@ def _inside(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
+def _make_private(folder: Path) -> None:
+    """Make a folder and those above it; `parents=True` would make the latter with other rights."""
+    lacking = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(lacking):
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 def _write(path: Path, content: bytes, mode: int) -> None:
     """Write a private file, in the place of one that may be there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(path.parent)
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
