@@ -32,6 +32,8 @@ for folder in "$real" "$real/jobs" "$real/sources"; do
     fi
 done
 
+: >> "$real/sources/.transfer.lock" || exit 73 # before rsync's flock makes it for others to see
+
 if [ -n "$sha" ] && [ -d "$real/sources/$sha" ]; then echo "source yes"; else echo "source no"; fi
 for tree in $(cd "$real/sources" && ls -1t); do
     case $tree in

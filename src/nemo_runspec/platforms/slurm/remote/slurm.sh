@@ -1,5 +1,5 @@
 # Sent with the scripts that ask Slurm: its programs, and a job's identifier by the job's unique name.
-# Sets no option and reads nothing.
+# Reads nothing.
 
 if ! command -v sbatch > /dev/null; then
     # Only a login's profile may have them on PATH.
@@ -11,6 +11,9 @@ if ! command -v sbatch > /dev/null; then
     echo "there is no sbatch here" >&2
     exit 69
 fi
+
+# They would hide jobs from a look, or change what the batch script says.
+unset "${!SQUEUE_@}" "${!SACCT_@}" "${!SBATCH_@}"
 
 # look_up NAME: sets `found` to the job's identifier, or to nothing where nobody who answered knows it.
 # Gives 1 where squeue did not answer, so that nothing found means nothing.
