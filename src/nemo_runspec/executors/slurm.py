@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import nemo_run
@@ -54,6 +54,7 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
         known_hosts: A file with the login node's key, beside the system's and the user's.
         accept_new_host_keys: Whether the key of a login node that is met for the first time is trusted.
         force_squash: Whether the container image is imported again.
+        after: Slurm's numbers of jobs that have to succeed first, beside nemo-run's `dependencies`.
     """
 
     platform: ClassVar[str] = "slurm"
@@ -69,6 +70,7 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
     known_hosts: str = ""
     accept_new_host_keys: bool = False
     force_squash: bool = False
+    after: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Hold no secret, and refuse what a job of this library cannot be.
@@ -186,7 +188,7 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
             env=parts.env,
             secrets=parts.secrets,
             source=self.source(),
-            after=[recorded(name_in(handle)).id for handle in self.dependencies],
+            after=[*self.after, *(recorded(name_in(handle)).id for handle in self.dependencies)],
         )
 
 

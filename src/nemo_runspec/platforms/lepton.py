@@ -295,6 +295,10 @@ class LeptonClient:
             message = f"Lepton has not stopped the job '{workload.name}': it is '{look().word}'"
             raise PlatformError(message, remedy="Cancel it again, or stop it on the dashboard.")
 
+    def read(self, workload: Submitted, name: str) -> bytes | None:  # noqa: ARG002 - volumes are the pods' alone
+        """Give nothing: the platform lets only pods see its volumes."""
+        return None
+
     def remove(self, workload: Submitted) -> None:
         """Delete the record and the logs of an ended job; see `Platform.remove`."""
         remove_ended(

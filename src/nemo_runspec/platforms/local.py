@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_runspec.errors import PlatformError, RefusedError, shell_status
 from nemo_runspec.job_folder import CLIENT_LOG_FILE, EXIT_CODE_FILE, LOG_FILE, PID_FILE
 from nemo_runspec.platforms.removal import remove_ended
+from nemo_runspec.platforms.small_files import read_file
 from nemo_runspec.platforms.workload import JobState, Request, Seen, Submitted
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class LocalClient:
                 time.sleep(_POLL_S)
         message = f"'{workload.name}' does not end"
         raise PlatformError(message, remedy=f"Its process is {_read(place / _PROCESS) or 'not known'}.")
+
+    def read(self, workload: Submitted, name: str) -> bytes | None:
+        """Give a small file of the job's own folder; see `Platform.read`."""
+        folder = _read(self._home / workload.name / _FOLDER)
+        return read_file(Path(folder, name)) if folder else None
 
     def remove(self, workload: Submitted) -> None:
         """Remove what finds the process again; the job's own folder has its results, and stays."""

@@ -303,6 +303,10 @@ class RunaiClient:
             message = f"run:ai has not deleted the workload '{workload.name}': it is '{look().word}'"
             raise PlatformError(message, remedy="Cancel it again, or delete it in run:ai's own view.")
 
+    def read(self, workload: Submitted, name: str) -> bytes | None:  # noqa: ARG002 - volumes are the pods' alone
+        """Give nothing: the platform lets only pods see its volumes."""
+        return None
+
     def remove(self, workload: Submitted) -> None:
         """Delete the record of an ended workload; see `Platform.remove`."""
         remove_ended(workload.name, self.look(workload), lambda: self._api.call("DELETE", self._path(workload)))

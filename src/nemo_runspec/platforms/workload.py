@@ -237,5 +237,8 @@ class Platform(Protocol):
     def cancel(self, workload: Submitted) -> None:
         """Stop a workload, whatever it is doing, and return when the platform has stopped it."""
 
+    def read(self, workload: Submitted, name: str) -> bytes | None:
+        """Give a small file of the job's folder; None where there is none, or the platform gives none to us."""
+
     def remove(self, workload: Submitted) -> None:
         """Remove what an ended workload has left on its platform beside its results; nothing left is fine."""

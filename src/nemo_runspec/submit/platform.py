@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, wait
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from nemo_runspec.executors import build_executor
 from nemo_runspec.executors.journal import Journal, nemo_run_home
 from nemo_runspec.executors.once import WISH, Wish
 from nemo_runspec.executors.once import tell as told
-from nemo_runspec.job_folder import LOG_FILE, WORKLOAD_FILE
+from nemo_runspec.job_folder import ERROR_FILE, LOG_FILE, RESULT_FILE, WORKLOAD_FILE
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, refuse_if_abandoned
 from nemo_runspec.submit.job_files import effective_profile, job_files, title_of
 from nemo_runspec.submit.prepare import write_job
@@ -27,11 +27,12 @@ from nemo_runspec.submit.signals import signals_passed_on
 from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nemo_runspec.executors.journal import Entry
     from nemo_runspec.job import Job
     from nemo_runspec.platforms.workload import Platform, Submitted
+    from nemo_runspec.submit.signals import Interruption
 
 GIVE_UP_POLL_S: Final = 0.2
 
@@ -60,23 +61,87 @@ def execute_on_platform(
         JobFailedError: It failed, was stopped, or is lost; with the training's own exit code where it told one.
     """
     tell = say or to_stderr
-    begin = time.monotonic()
-    # What a rehearsal runs ends with the rehearsal.
-    stop = Stop(tell, cancels=job.request.cancel_on_interrupt or job.request.rehearse)
+    stop = stop_of(job, tell)
     with signals_passed_on(stop) as interruption:
-        workload, platform = _submitted(job, stop, tell)
-        told(Journal(nemo_run_home()), workload.name, partial(accepted, workload, time.monotonic() - begin))
-        if detach:
-            return workload
-        watched = Watched(platform, workload, job.spec.name, job.job_dir / LOG_FILE)
-        with open_private(watched.log_path) as log:
-            show = Output(workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
-            ending = watch(watched, show, stop=stop, say=tell)
+        sent = submit(job, stop, tell, accepted=accepted)
+        if not detach:
+            follow(sent, stop, tell, interruption)
+    return sent.workload
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A job that its platform has accepted.
+
+    Args:
+        job: The job.
+        workload: What it is there.
+        platform: The platform's client.
+    """
+
+    job: Job
+    workload: Submitted
+    platform: Platform
+
+
+def stop_of(job: Job, say: Callable[[str], None]) -> Stop:
+    """Give what a signal does to a job: what a rehearsal runs ends with the rehearsal."""
+    return Stop(say, cancels=job.request.cancel_on_interrupt or job.request.rehearse)
+
+
+def submit(
+    job: Job,
+    stop: Stop,
+    say: Callable[[str], None],
+    *,
+    accepted: Callable[[Submitted, float], None],
+    after: Sequence[str] = (),
+) -> Sent:
+    """Submit a job, and tell that it was accepted.
+
+    Args:
+        job: The job.
+        stop: Told of the submission, so that a signal can give it up.
+        say: Called with each thing worth knowing.
+        accepted: As for `execute_on_platform`.
+        after: Identifiers of the jobs of the same cluster that have to succeed first.
+
+    Raises:
+        NemotronError: It cannot be submitted; nothing is made then.
+        InterruptedJobError: A signal came first.
+    """
+    begin = time.monotonic()
+    workload, platform = _submitted(job, stop, say, after)
+    told(Journal(nemo_run_home()), workload.name, partial(accepted, workload, time.monotonic() - begin))
+    return Sent(job, workload, platform)
+
+
+def follow(sent: Sent, stop: Stop, say: Callable[[str], None], interruption: Interruption) -> None:
+    """Show a job's output until its end, and keep what it leaves for its submitter.
+
+    Args:
+        sent: The job.
+        stop: Told of who follows.
+        say: Called with each thing worth knowing.
+        interruption: The signal that we have got meanwhile.
+
+    Raises:
+        InterruptedJobError: A signal has ended the job, or the watch.
+        JobFailedError: It failed, was stopped by somebody else, or is lost.
+    """
+    job = sent.job
+    watched = Watched(sent.platform, sent.workload, job.spec.name, job.job_dir / LOG_FILE)
+    with open_private(watched.log_path) as log:
+        show = Output(sent.workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
+        ending = watch(watched, show, stop=stop, say=say)
+    for name in (RESULT_FILE, ERROR_FILE) if ending.state.is_final else ():
+        content = sent.platform.read(sent.workload, name)
+        if content is not None:
+            write_private(job.job_dir / name, content.decode())
     raise_for_ending(watched, ending, show, interrupted=interruption.number is not None, cancelled=stop.cancels)
-    return workload
 
 
-def _submitted(job: Job, stop: Stop, say: Callable[[str], None]) -> tuple[Submitted, Platform]:
+def _submitted(job: Job, stop: Stop, say: Callable[[str], None], after: Sequence[str]) -> tuple[Submitted, Platform]:
     """Submit a job in a thread, because torchx takes over the signal handlers of the main one.
 
     Raises:
@@ -84,16 +149,16 @@ def _submitted(job: Job, stop: Stop, say: Callable[[str], None]) -> tuple[Submit
     """
     submission: Future[tuple[Submitted, Platform]] = Future()
 
-    def submit() -> None:
+    def run() -> None:
         ABANDONED.set(stop.abandoned)
         WISH.set(Wish(new=job.request.new, also_told=True, tells=True, say=say))
         try:
-            submission.set_result(_submit(job))
+            submission.set_result(_submit(job, after))
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again where the result is asked for
             submission.set_exception(error)
 
     # A daemon: one that hangs must not keep an interrupted command from ending.
-    threading.Thread(target=submit, daemon=True, name="submission").start()
+    threading.Thread(target=run, daemon=True, name="submission").start()
     stop.watch(submission)
     while not wait([submission], timeout=GIVE_UP_POLL_S).done:
         if stop.given_up.is_set():
@@ -110,7 +175,7 @@ def _submitted(job: Job, stop: Stop, say: Callable[[str], None]) -> tuple[Submit
     return submission.result()
 
 
-def _submit(job: Job) -> tuple[Submitted, Platform]:
+def _submit(job: Job, after: Sequence[str]) -> tuple[Submitted, Platform]:
     import nemo_run as run  # noqa: PLC0415 - takes seconds to import
     from nemo_run.run.experiment import DummyConsole  # noqa: PLC0415 - as above
 
@@ -136,6 +201,7 @@ def _submit(job: Job) -> tuple[Submitted, Platform]:
     )
     if isinstance(profile, SlurmProfile):
         executor.force_squash = job.request.force_squash
+        executor.after = list(after)
     title = title_of(job)
     secrets = [variable for variable in job.env if variable.secret]
     executor.secrets = [variable.name for variable in secrets]

@@ -46,6 +46,9 @@ class FakePlatform:
         found = [request for sent, request in self.sent if sent == name]
         return Submitted(found[0].platform, kind, f"id-of-{name}", name) if found else None
 
+    def read(self, workload: Submitted, name: str) -> bytes | None:  # noqa: ARG002 - it keeps no files
+        return None
+
     def remove(self, workload: Submitted) -> None:
         self.removed.append(workload)
 

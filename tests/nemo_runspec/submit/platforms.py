@@ -45,6 +45,9 @@ class FakePlatform:
     def find(self, kind: str, name: str) -> Submitted | None:
         raise NotImplementedError
 
+    def read(self, workload: Submitted, name: str) -> bytes | None:  # noqa: ARG002 - it keeps no files
+        return None
+
     def remove(self, workload: Submitted) -> None:
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from nemo_runspec.platforms.docker.request import DIGEST_LABEL
 from nemo_runspec.platforms.docker.troubles import missing
 from nemo_runspec.platforms.following import follow
 from nemo_runspec.platforms.http import Patience, Repetition, TransientError
+from nemo_runspec.platforms.small_files import read_file
 from nemo_runspec.platforms.workload import NAME, JobState, Seen, Submitted, job_folder
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _CONFLICT: Final = 409
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SILENT_LOG_S: Final = 300
-PATIENCE: Final = Patience(deadline_s=60, look_s=10, quiet_s=10, first_wait_s=0.2, longest_wait_s=2, poll_s=0.2)
+PATIENCE: Final = Patience(deadline_s=60, look_s=10, quiet_s=30, first_wait_s=0.2, longest_wait_s=2, poll_s=0.2)
 """An engine on the same machine answers at once, or not at all."""
 
 
@@ -228,8 +230,20 @@ class DockerClient:
         return tuple(one.name for one in self._engine.containers(workload.name))
 
     def log(self, workload: Submitted, pod: str) -> Iterator[str]:
-        """Give a container's log; see `Platform.log`."""
-        return follow(partial(self._engine.log, pod, _SILENT_LOG_S), lambda: self.look(workload), self._patience)
+        """Give a container's log until it has ended; see `Platform.log`."""
+        return follow(
+            partial(self._engine.log, pod, _SILENT_LOG_S), partial(self._look_at, workload, pod), self._patience
+        )
+
+    def _look_at(self, workload: Submitted, name: str) -> Seen:
+        """Ask how one container stands, so that its log is not read on while others run."""
+        try:
+            one = self._engine.container(name)
+        except UnreachableError:
+            return Seen(JobState.UNREACHABLE)
+        if one is not None and not one.was_started:
+            return self.look(workload)
+        return seen([] if one is None else [dataclasses.replace(one, count=1)], None)
 
     def cancel(self, workload: Submitted) -> None:
         """Stop the job: SIGTERM, and SIGKILL later; its containers and their logs stay. See `Platform.cancel`.
@@ -252,6 +266,11 @@ class DockerClient:
                 raise PlatformError(message, remedy=f"Cancel it again, or: docker kill {' '.join(self.pods(workload))}")
             self._patience.sleep(self._patience.poll_s)
         self._tidy(workload.name, there)
+
+    def read(self, workload: Submitted, name: str) -> bytes | None:
+        """Give a small file of the job's folder; see `Platform.read`."""
+        folder = next((one.folder for one in self._engine.containers(workload.name) if one.folder), "")
+        return read_file(Path(folder, name)) if folder else None
 
     def remove(self, workload: Submitted) -> None:
         """Remove the job's containers with their logs, and its network; see `Platform.remove`.

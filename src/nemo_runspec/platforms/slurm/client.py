@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.platforms.slurm import status, stopping, submission
 from nemo_runspec.platforms.slurm.logs import RemoteLogs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from nemo_runspec.platforms.http import Patience
     from nemo_runspec.platforms.shell import Shell
     from nemo_runspec.platforms.workload import Request, Seen, Submitted
+
+_READ: Final = Path(__file__).with_name("remote") / "read.sh"
 
 
 class SlurmClient:
@@ -61,6 +63,11 @@ class SlurmClient:
     def cancel(self, workload: Submitted) -> None:
         """Stop a job, and return when Slurm has stopped it."""
         stopping.cancel(self._shell, self._home, workload, patience=self._patience)
+
+    def read(self, workload: Submitted, name: str) -> bytes | None:
+        """Give a small file of a job's folder."""
+        answer = self._shell.bash(_READ, self._home, workload.name, name)
+        return answer.out if answer.code == 0 else None
 
     def remove(self, workload: Submitted) -> None:
         """Remove what an ended job has left beside its results."""

@@ -1,0 +1,85 @@
+"""Several jobs of one cluster, each of which waits there for the one before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nemo_runspec.errors import InterruptedJobError, JobFailedError, PlatformError, UnreachableError
+from nemo_runspec.submit.platform import Sent, follow, stop_of, submit, to_stderr
+from nemo_runspec.submit.signals import signals_passed_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nemo_runspec.job import Job
+    from nemo_runspec.platforms.workload import Submitted
+
+
+def submit_chain(jobs: Sequence[Job], accepted: Callable[[Job, Submitted], None]) -> list[Sent]:
+    """Submit jobs, so that each starts when the one before it has succeeded.
+
+    Args:
+        jobs: In order.
+        accepted: Called with each job that was accepted.
+
+    Raises:
+        NemotronError: One cannot be submitted. Those before it are cancelled; where the cluster cannot be reached, they
+            go on, and the same command takes them over.
+        InterruptedJobError: A signal came; those before are cancelled.
+    """
+    sent: list[Sent] = []
+    for job in jobs:
+        stop = stop_of(job, to_stderr)
+        after = [sent[-1].workload.id] if sent else []
+        try:
+            with signals_passed_on(stop):
+                sent.append(submit(job, stop, to_stderr, accepted=_of(job, accepted), after=after))
+        except UnreachableError:
+            raise
+        except BaseException:
+            cancel(sent)
+            raise
+    return sent
+
+
+def _of(job: Job, accepted: Callable[[Job, Submitted], None]) -> Callable[[Submitted, float], None]:
+    return lambda workload, _seconds: accepted(job, workload)
+
+
+def follow_chain(sent: Sequence[Sent], observe: Callable[[int], None]) -> Iterator[Sent]:
+    """Show the output of each job until its end, and give it then.
+
+    Args:
+        sent: What `submit_chain` gave.
+        observe: Called with the number of each job, from 0, before it is followed.
+
+    Raises:
+        InterruptedJobError: A signal: all go on without us, or are stopped where that was asked for.
+        JobFailedError: One failed; those that wait for it are cancelled.
+    """
+    for number, one in enumerate(sent):
+        observe(number)
+        stop = stop_of(one.job, to_stderr)
+        try:
+            with signals_passed_on(stop) as interruption:
+                follow(one, stop, to_stderr, interruption)
+        except InterruptedJobError:
+            if stop.cancels:
+                cancel(sent[number + 1 :])
+            raise
+        except JobFailedError:
+            cancel(sent[number + 1 :])
+            raise
+        yield one
+
+
+def cancel(sent: Sequence[Sent]) -> None:
+    """Cancel jobs that nothing comes of any more, the last one first, and say so."""
+    for one in reversed(sent):
+        name = f"{one.job.spec.name} ({one.workload.name})"
+        try:
+            one.platform.cancel(one.workload)
+        except PlatformError as error:
+            to_stderr(f"{name} could not be cancelled: {error}")
+        else:
+            to_stderr(f"{name} is cancelled")
