@@ -13,7 +13,7 @@ INSTALL = $(PYTHON) scripts/install.py --venv $(VENV) --torch "$(TORCH)"
 TYPED := src tests scripts benchmarks recipes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format constraints clean
+.PHONY: help demo test check cluster format constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ demo: $(VENV)/.installed-tiny ## install what the demo needs and run the whole n
 test: $(VENV)/.installed-test ## install what the tests need and run all of them
 	scripts/system_packages.sh
 	$(RUN)/python -m pytest
+
+cluster: $(VENV)/.installed-test ## run a Slurm of two nodes on this machine, for trying things on, until Ctrl-C; takes root
+	scripts/system_packages.sh --strict
+	$(RUN)/python -m tests.clusters.beds
 
 check: $(VENV)/.installed-check ## lint, types and guardrails
 	$(RUN)/ruff check .

@@ -118,7 +118,7 @@ def test_a_named_container_lasts_as_long_as_its_job(slurm: SlurmBed, image: str)
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--container-mounts=/root/.profile:/x", "couldn't mount: /root/.profile: Permission denied"),
+        ("--container-mounts={folder}/db/x:/x", "couldn't mount: {folder}/db/x: Permission denied"),
         ("--container-mounts=/nowhere:/x", "couldn't mount: /nowhere: No such file or directory"),
         ("--container-mounts=/etc:/x:rx", "invalid mount flag: rx"),
         ("--container-workdir=/nowhere", "couldn't chdir to container cwd: /nowhere"),
@@ -126,9 +126,9 @@ def test_a_named_container_lasts_as_long_as_its_job(slurm: SlurmBed, image: str)
     ],
 )
 def test_what_a_container_cannot_have_is_said(slurm: SlurmBed, image: str, option: str, message: str) -> None:
-    done = slurm.run("srun", image, option, "true", check=False)
+    done = slurm.run("srun", image, option.format(folder=slurm.folder), "true", check=False)
     assert done.returncode == 1
-    assert message in done.stderr
+    assert message.format(folder=slurm.folder) in done.stderr
 
 
 def test_enroot_makes_a_file_once_and_knows_what_it_has(slurm: SlurmBed, image: str) -> None:
