@@ -224,7 +224,8 @@ def _unseen(answers: Answers, told: _Told) -> Seen:
     if account is not None and account.answered:
         word = "not in accounting, and Slurm's controller does not answer"
         return Seen(JobState.UNKNOWN, word, attempt=told.attempt)
-    return Seen(JobState.UNREACHABLE, answers.squeue.trouble or answers.scontrol.trouble, attempt=told.attempt)
+    trouble = answers.squeue.trouble or answers.scontrol.trouble
+    return Seen(JobState.UNREACHABLE, f"Slurm's controller does not answer: {trouble}", attempt=told.attempt)
 
 
 def _by_file(told: _Told) -> Seen:

@@ -1,0 +1,470 @@
+"""States, logs and cancelling of jobs on a real Slurm, with what may go wrong while a job runs."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+import tempfile
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nemo_runspec.errors import RefusedError
+from nemo_runspec.platforms.names import new_token
+from nemo_runspec.platforms.shell import Host
+from nemo_runspec.platforms.shell.openssh import SshShell
+from nemo_runspec.platforms.slurm.logs import RemoteLogs
+from nemo_runspec.platforms.slurm.status import look
+from nemo_runspec.platforms.slurm.stopping import cancel, cancel_dependents, remove
+from nemo_runspec.platforms.workload import Cause, JobState, Seen, Submitted
+from tests.clusters.beds import slurm as slurm_bed
+from tests.clusters.beds.processes import wait_until
+from tests.clusters.beds.slurm import SlurmBed
+from tests.clusters.beds.sshd import SshBed
+from tests.clusters.conftest import require_beds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nemo_runspec.platforms.shell import Shell
+
+RUNNING, QUEUED, LOST = JobState.RUNNING, JobState.QUEUED, JobState.LOST
+SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
+
+BATCH = """\
+#!/bin/bash
+folder=$1 attempt=${SLURM_RESTART_COUNT:-0}
+exec >"$folder/logs/batch.$attempt.log" 2>&1
+srun --kill-on-bad-exit=1 --output="$folder/logs/task-%t.$attempt.log" bash "$folder/launch.sh"
+code=$?
+echo $code >"$folder/exit/.job.$attempt" && mv "$folder/exit/.job.$attempt" "$folder/exit/job.$attempt"
+exit $code
+"""
+
+
+@dataclass
+class Place:
+    """A cluster, and the folder of our jobs on it."""
+
+    bed: SlurmBed
+    shell: Shell
+    home: Path
+
+    def submit(self, body: str, *options: str) -> Submitted:
+        """Submit a job each of whose tasks runs some lines of bash, as the layout of job folders wants it."""
+        name = f"watch-{new_token()}"
+        folder = self.home / "jobs" / name
+        for part in ("logs", "exit"):
+            (folder / part).mkdir(parents=True)
+        (folder / "launch.sh").write_text(body)
+        (folder / "job.sbatch").write_text(BATCH)
+        (folder / "secrets.sh").write_text("export TOKEN=canary\n")
+        self._give(self.home)
+        script = str(folder / "job.sbatch")
+        sbatch = ("/usr/bin/sbatch", "--parsable", f"--job-name={name}", "--requeue", "--output=/dev/null")
+        done = self.bed.run(*sbatch, *options, script, str(folder))
+        return Submitted("slurm", "job", done.stdout.strip(), name)
+
+    def _give(self, folder: Path) -> None:
+        for path in (folder, *folder.rglob("*")):
+            shutil.chown(path, self.bed.user, self.bed.user)
+
+    def look(self, job: Submitted) -> Seen:
+        return look(self.shell, str(self.home), job)
+
+    def until(self, job: Submitted, *states: JobState, seconds: float = 40.0) -> list[Seen]:
+        """Look until a job is in one of some states, or is over, and give all that was seen."""
+        seen: list[Seen] = []
+
+        def reached() -> bool:
+            seen.append(self.look(job))
+            return seen[-1].state in states or (not states and seen[-1].state.is_final)
+
+        wait_until(reached, seconds, f"{job.name} in {states or 'its end'}")
+        return seen
+
+    def cancel(self, job: Submitted) -> None:
+        cancel(self.shell, str(self.home), job)
+
+    def remove(self, job: Submitted) -> None:
+        remove(self.shell, str(self.home), job)
+
+    def folder(self, job: Submitted) -> Path:
+        return self.home / "jobs" / job.name
+
+    def logs(self, job: Submitted) -> RemoteLogs:
+        return RemoteLogs(self.shell, str(self.home), job)
+
+    def forgotten(self, job: Submitted) -> None:
+        """Wait until the controller does not know a job any more."""
+
+        def gone() -> bool:
+            return not self.bed.run("squeue", "-h", "-t", "all", "-j", job.id, check=False).stdout.strip()
+
+        wait_until(gone, 30, f"{job.name} out of the queue")
+
+
+class Following:
+    """Reads the logs of some tasks of a job, each in a thread of its own."""
+
+    def __init__(self, logs: RemoteLogs, job: Submitted, *tasks: str) -> None:
+        self.lines: dict[str, list[str]] = {task: [] for task in tasks}
+        self._threads = [
+            threading.Thread(target=self._read, args=(logs, f"{job.name}-{task}", lines), daemon=True)
+            for task, lines in self.lines.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @staticmethod
+    def _read(logs: RemoteLogs, pod: str, lines: list[str]) -> None:
+        lines.extend(logs.lines(pod))
+        lines.append("THE END")
+
+    def to_end(self) -> dict[str, list[str]]:
+        for thread in self._threads:
+            thread.join(30)
+        assert [lines.pop() for lines in self.lines.values()] == ["THE END"] * len(self.lines)
+        return self.lines
+
+
+@contextmanager
+def logged_in(bed: SlurmBed, sshd: SshBed, home: Path) -> Iterator[Place]:
+    home.mkdir(mode=0o700, exist_ok=True)
+    shutil.chown(home, bed.user, bed.user)
+    host = Host(
+        host=sshd.host,
+        port=sshd.port,
+        user=bed.user,
+        identity=str(sshd.identity),
+        known_hosts=str(sshd.known_hosts),
+    )
+    shell = SshShell(host)
+    try:
+        yield Place(bed, shell, home)
+    finally:
+        shell.close()
+
+
+@contextmanager
+def started(*, accounting: bool, min_job_age: int, home: Path | None = None) -> Iterator[Place]:
+    """Start a cluster for one test."""
+    require_beds(slurm_bed.PROGRAMS)
+    bed = SlurmBed.start(accounting=accounting, min_job_age=min_job_age)
+    try:
+        sshd = SshBed.start(bed.user, bed.environment)
+        try:
+            with logged_in(bed, sshd, home or bed.work / "jobs of mine") as place:
+                yield place
+        finally:
+            sshd.stop()
+    finally:
+        bed.stop()
+
+
+@pytest.fixture
+def place(slurm: SlurmBed, sshd: SshBed) -> Iterator[Place]:
+    with logged_in(slurm, sshd, slurm.work / "jobs of mine") as place:
+        yield place
+
+
+def changes(seen: list[Seen]) -> list[tuple[JobState, int]]:
+    return [state for state, _ in itertools.groupby((one.state, one.attempt) for one in seen)]
+
+
+def test_a_job_from_waiting_to_its_own_exit_code(place: Place) -> None:
+    job = place.submit("sleep 1; exit 3", "--begin=now+2")
+    assert "BeginTime" in place.look(job).word
+    seen = place.until(job)
+    assert [state for state, _ in changes(seen) if state is not JobState.STOPPING] == [QUEUED, RUNNING, FAILED]
+    assert seen[-1] == Seen(FAILED, "FAILED", exit_code=3)
+    place.cancel(job)
+    assert place.look(job) == seen[-1], "cancelling a job that has ended changes nothing"
+
+
+def test_a_job_that_a_signal_ends(place: Place) -> None:
+    job = place.submit("kill -9 $$")
+    assert place.until(job)[-1] == Seen(FAILED, "FAILED", exit_code=137)
+
+
+def test_a_job_that_cannot_be_started(place: Place) -> None:
+    """Its script's output has no place."""
+    job = place.submit("true", "--output=/nowhere/log")
+    assert place.until(job)[-1].cause is Cause.LAUNCH
+
+
+def test_cancelling_and_removing(place: Place) -> None:
+    job = place.submit("echo begun; sleep 300", "-N2")
+    place.until(job, RUNNING)
+    with pytest.raises(RefusedError, match="is running"):
+        place.remove(job)
+    place.cancel(job)
+    assert place.look(job).state is CANCELLED
+    assert not (place.folder(job) / "secrets.sh").exists()
+    place.cancel(job)
+    place.remove(job)
+    assert not place.folder(job).exists()
+    place.remove(job)
+    assert place.look(job).state is CANCELLED, "Slurm knows it still"
+
+
+def test_cancelling_while_it_waits_and_when_it_is_unknown(place: Place) -> None:
+    job = place.submit("true", "--begin=now+1hour")
+    place.cancel(job)
+    assert place.look(job).state is CANCELLED
+    place.cancel(Submitted("slurm", "job", "999999", job.name))
+
+
+def test_another_jobs_number(place: Place) -> None:
+    """A controller that has lost its records counts from 1 again."""
+    other = place.submit("sleep 300")
+    ours = Submitted("slurm", "job", other.id, "ours-abc123")
+    with pytest.raises(RefusedError, match="is not 'ours-abc123'"):
+        place.cancel(ours)
+    assert place.look(ours).state is LOST
+    assert place.look(other).state in {QUEUED, JobState.STARTING, RUNNING}
+    place.cancel(other)
+
+
+def test_row_28_cancel_races_completion(place: Place) -> None:
+    for _ in range(4):
+        job = place.submit("true")
+        place.cancel(job)
+        seen = place.look(job)
+        record = place.bed.wait_for(job.id)
+        assert (seen.state, record) in {(SUCCEEDED, "COMPLETED"), (CANCELLED, "CANCELLED")}
+
+
+def test_logs_of_two_nodes_come_whole_and_in_order(place: Place) -> None:
+    lines = 20_000
+    body = f"for i in $(seq {lines}); do echo $SLURM_PROCID says $i; done; printf 'no end, and \\xff'"
+    job = place.submit(body, "-N2", "--ntasks-per-node=2")
+    logs = place.logs(job)
+    following = Following(logs, job, "0", "1", "2", "3")
+    for task, text in following.to_end().items():
+        assert text == [*(f"{task} says {line}" for line in range(1, lines + 1)), "no end, and \ufffd"]
+    assert logs.pods() == tuple(f"{job.name}-{task}" for task in range(4))
+    place.remove(job)
+
+
+def test_who_waits_for_a_failed_job(place: Place) -> None:
+    first = place.submit("sleep 3; exit 1")
+    second = place.submit("true", f"--dependency=afterok:{first.id}")
+    third = place.submit("true", f"--dependency=afterok:{second.id}")
+    other = place.submit("true", "--begin=now+1hour")
+    assert place.look(second).word == "PENDING (Dependency)"
+    assert cancel_dependents(place.shell, str(place.home), first) == ()
+    seen = place.until(second)[-1]
+    assert (seen.state, seen.cause) == (FAILED, Cause.NEVER)
+    assert cancel_dependents(place.shell, str(place.home), first) == (second, third)
+    assert place.look(other).state is QUEUED
+    place.cancel(other)
+    assert place.bed.run("squeue", "-h", "-t", "PENDING").stdout == ""
+    assert (place.look(second).state, place.look(second).cause) == (FAILED, Cause.NEVER)
+
+
+@pytest.mark.slow
+def test_row_10_a_requeued_job_has_two_attempts(place: Place) -> None:
+    """It waits for some time before it starts again."""
+    job = place.submit('echo "this is ${SLURM_RESTART_COUNT:-0}"; [ -n "$SLURM_RESTART_COUNT" ] || sleep 300')
+    following = Following(place.logs(job), job, "0", "batch")
+    place.until(job, RUNNING)
+    wait_until(lambda: bool(following.lines["0"]), 20, "its first line")
+    place.bed.run("scontrol", "requeue", job.id)
+    seen = place.until(job, seconds=90)
+    assert (QUEUED, 1) in changes(seen)
+    assert (seen[-1].state, seen[-1].attempt) == (SUCCEEDED, 1)
+    assert not any(one.state.is_final for one in seen[:-1])
+    told = following.to_end()
+    assert [line for line in told["0"] if "srun" not in line and "slurmstepd" not in line] == [
+        "this is 0",
+        "[attempt 1 begins]",
+        "this is 1",
+    ]
+    assert any("REQUEUE" in line for line in told["batch"])
+
+
+@pytest.mark.slow
+def test_row_10_a_preempted_job_starts_again(place: Place) -> None:
+    job = place.submit('[ -n "$SLURM_RESTART_COUNT" ] || sleep 300', "-ppreemptible", "-N2", "--exclusive")
+    place.until(job, RUNNING)
+    urgent = place.submit("sleep 1", "-purgent", "-N2", "--exclusive")
+    seen = place.until(job, seconds=120)
+    assert (seen[-1].state, seen[-1].attempt) == (SUCCEEDED, 1)
+    assert not any(one.state.is_final for one in seen[:-1])
+    assert place.until(urgent)[-1].state is SUCCEEDED
+
+
+@pytest.mark.slow
+def test_row_9_a_lost_node(place: Place) -> None:
+    """What ran there goes on to its end, and that end does not count: Slurm starts the job again."""
+    marks = place.home / "again"
+    body = f'echo here; [ -e "{marks}" ] || sleep 12; [ -n "$SLURM_RESTART_COUNT" ] && exit 4; exit 0'
+    job = place.submit(body, "-wn2")
+    place.until(job, RUNNING)
+    place.bed.lose_node("n2")
+    try:
+        wait_until((place.folder(job) / "exit/job.0").exists, 60, "the end of the first attempt")
+        seen = place.until(job, QUEUED, seconds=90)
+        assert not any(one.state.is_final for one in seen)
+        assert seen[-1].attempt == 1
+    finally:
+        place.bed.return_node("n2")
+    seen = place.until(job, seconds=90)
+    assert (seen[-1].state, seen[-1].exit_code, seen[-1].attempt) == (FAILED, 4, 1)
+
+
+@pytest.mark.slow
+def test_a_time_limit(place: Place) -> None:
+    """The shortest one is a minute."""
+    job = place.submit("trap 'exit 0' TERM; sleep 300 & wait", "--time=1")
+    seen = place.until(job, seconds=180)[-1]
+    assert (seen.state, seen.cause, seen.word) == (FAILED, Cause.TIMEOUT, "TIMEOUT")
+
+
+def test_row_8_accounting_down(place: Place) -> None:
+    job = place.submit("sleep 2; exit 3")
+    place.bed.stop_accounting()
+    try:
+        seen = place.until(job)
+        assert seen[-1] == Seen(FAILED, "FAILED", exit_code=3)
+        another = place.submit("sleep 300")
+        place.until(another, RUNNING)
+        place.cancel(another)
+        assert place.look(another).state is CANCELLED
+    finally:
+        place.bed.start_accounting()
+    assert place.look(job).exit_code == 3
+
+
+def test_row_7_a_frozen_controller(place: Place) -> None:
+    """While it runs accounting tells; once it has ended its file does; a job of which nothing is known did not fail."""
+    job = place.submit("sleep 8; exit 3")
+    place.until(job, RUNNING)
+    place.bed.freeze_controller()
+    try:
+        assert place.look(job).state in {RUNNING, JobState.UNKNOWN, JobState.UNREACHABLE}
+        wait_until((place.folder(job) / "exit/job.0").exists, 30, "its exit file")
+        assert place.look(job) == Seen(FAILED, "exit code 3", exit_code=3)
+    finally:
+        place.bed.thaw_controller()
+    assert place.until(job)[-1].exit_code == 3
+
+
+def test_row_7_a_stopped_controller(place: Place) -> None:
+    job = place.submit("sleep 6; exit 0")
+    place.until(job, RUNNING)
+    place.bed.stop_controller()
+    try:
+        place.bed.stop_accounting()
+        assert place.look(job).state is JobState.UNREACHABLE
+        assert "controller" in place.look(job).word
+    finally:
+        place.bed.start_accounting()
+        place.bed.start_controller()
+    seen = place.until(job)
+    assert not any(one.state.is_final for one in seen[:-1])
+    assert (seen[-1].state, seen[-1].exit_code) == (SUCCEEDED, 0)
+
+
+def test_row_7_ssh_down(place: Place, sshd: SshBed) -> None:
+    job = place.submit("for i in $(seq 12); do echo $i; sleep 0.5; done; exit 3")
+    logs = place.logs(job)
+    following = Following(logs, job, "0")
+    wait_until(lambda: "2" in following.lines["0"], 20, "its second line")
+    sshd.stop_server()
+    try:
+        assert place.look(job) == Seen(JobState.UNREACHABLE)
+    finally:
+        sshd.start_server()
+    assert place.until(job)[-1].exit_code == 3
+    assert following.to_end()["0"] == [str(line) for line in range(1, 13)]
+
+
+def test_without_accounting(slurm_plain: SlurmBed) -> None:
+    sshd = SshBed.start(slurm_plain.user, slurm_plain.environment)
+    try:
+        with logged_in(slurm_plain, sshd, slurm_plain.work / "jobs of mine") as place:
+            job = place.submit("sleep 1; exit 3")
+            assert place.until(job)[-1] == Seen(FAILED, "FAILED", exit_code=3)
+            job = place.submit("sleep 300")
+            place.until(job, RUNNING)
+            place.cancel(job)
+            assert place.look(job).state is CANCELLED
+            place.bed.freeze_controller()
+            try:
+                assert place.look(job).state is JobState.UNREACHABLE
+            finally:
+                place.bed.thaw_controller()
+    finally:
+        sshd.stop()
+
+
+@pytest.mark.slow
+def test_a_job_that_the_controller_has_forgotten() -> None:
+    with started(accounting=True, min_job_age=2) as place:
+        told = place.submit("exit 3")
+        stopped = place.submit("sleep 300")
+        place.until(stopped, RUNNING)
+        place.cancel(stopped)
+        place.forgotten(told)
+        place.forgotten(stopped)
+        assert place.look(told) == Seen(FAILED, "FAILED", exit_code=3)
+        assert place.look(stopped).state is CANCELLED
+        assert place.look(stopped).word.startswith("CANCELLED by")
+
+        late = place.submit("sleep 300")
+        place.until(late, RUNNING)
+        place.bed.stop_accounting()
+        place.cancel(late)
+        place.forgotten(late)
+        assert place.look(late).state is JobState.UNKNOWN, "accounting will tell when it is back"
+        assert place.look(told) == Seen(FAILED, "exit code 3", exit_code=3)
+        place.bed.start_accounting()
+        assert place.until(late)[-1].state is CANCELLED
+
+
+@pytest.mark.slow
+def test_a_job_that_nobody_knows_any_more() -> None:
+    with started(accounting=False, min_job_age=2) as place:
+        told = place.submit("exit 3")
+        stopped = place.submit("sleep 300")
+        place.until(stopped, RUNNING)
+        place.cancel(stopped)
+        place.forgotten(told)
+        place.forgotten(stopped)
+        assert place.look(told) == Seen(FAILED, "exit code 3", exit_code=3)
+        assert place.look(stopped).state is LOST
+        place.cancel(stopped)
+        place.remove(stopped)
+        assert not place.folder(stopped).exists()
+
+
+def test_row_4_a_workspace_that_fills_up_while_a_job_logs() -> None:
+    require_beds(slurm_bed.PROGRAMS)
+    with tempfile.TemporaryDirectory(prefix="nemotron-small-") as folder:
+        small = Path(folder)
+        small.chmod(0o755)
+        # Before the nodes are there: what is mounted later they do not see.
+        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "small", folder]
+        unmount = ["umount", "-l", folder]
+        subprocess.run(mount, check=True, timeout=20)
+        try:
+            with started(accounting=False, min_job_age=300, home=small / "home") as place:
+                body = "echo begun; head -c 8000000 /dev/zero | tr '\\0' 'x' | fold -w 99; echo over; exit 5"
+                job = place.submit(body)
+                seen = place.until(job)[-1]
+                assert (seen.state, seen.exit_code) == (FAILED, 5), place.bed.run("df", folder).stdout
+                lines = list(place.logs(job).lines(f"{job.name}-0"))
+                assert lines[0] == "begun"
+                assert len(lines) > 1_000
+                place.remove(job)
+                again = place.submit("exit 0")
+                assert place.until(again)[-1].state is SUCCEEDED
+        finally:
+            subprocess.run(unmount, check=True, timeout=20)
