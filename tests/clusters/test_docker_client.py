@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,29 @@ def ended(client: DockerClient, workload: Submitted) -> Seen:
 
 def output(client: DockerClient, workload: Submitted, index: int = 0) -> list[str]:
     return list(client.log(workload, f"{workload.name}-{index}"))
+
+
+@contextmanager
+def reachable(bed: DockerBed) -> Iterator[Path]:
+    """Give the engine's socket a second name, in a folder that all may enter."""
+    link = Path(tempfile.gettempdir()) / f"nemotron-socket-{os.getpid()}"
+    link.hardlink_to(bed.socket)
+    try:
+        yield link
+    finally:
+        link.unlink()
+
+
+@contextmanager
+def open_to_all(bed: DockerBed) -> Iterator[str]:
+    """Let everybody use the engine, and give its address."""
+    with reachable(bed) as link:
+        mode = link.stat().st_mode
+        link.chmod(0o666)
+        try:
+            yield f"unix://{link}"
+        finally:
+            link.chmod(mode)
 
 
 def names(bed: DockerBed) -> list[str]:
@@ -160,6 +184,34 @@ def test_output_belongs_to_the_user(client: DockerClient, home: Path) -> None:
     assert output(client, workload) == ["Read-only file system", "/tmp", "user"]  # noqa: S108 - in the container
     made = (home / "data/made").stat()
     assert (made.st_uid, made.st_gid) == (UID, GID)
+
+
+CALLER = """
+import os, sys, docker, docker.context, docker.utils
+from nemo_runspec.platforms.docker.client import DockerClient
+from nemo_runspec.platforms.docker.request import DockerSpec, request
+
+address, home = sys.argv[1:]
+os.setgroups([])
+os.setgid(4712)
+os.setuid(4711)  # who may not read this checkout
+script = ". /nemo_run/secrets.sh; echo $A >/nemo_run/made"
+spec = DockerSpec(image="deb-py:1", argv=("bash", "-c", script), user="4711:4712")
+client = DockerClient(address)
+workload = client.submit(request(spec, home=home, secrets=(("A", "b"),)), "caller-1")
+print(*client.log(workload, "caller-1-0"), client.look(workload).exit_code)
+"""
+
+
+def test_a_caller_who_is_not_root_owns_what_the_job_writes(docker_bed: DockerBed) -> None:
+    with tempfile.TemporaryDirectory(prefix="docker-caller-") as folder, open_to_all(docker_bed) as address:
+        os.chown(folder, UID, GID)
+        argv = [sys.executable, "-c", CALLER, address, folder]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
+        made = Path(folder) / "jobs/caller-1/made"
+        assert made.read_text() == "b\n"
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in Path(folder).rglob("*")} == {(UID, GID)}
 
 
 def test_secrets_are_in_one_private_file_until_the_end(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
@@ -453,13 +505,9 @@ def test_no_permission_for_the_socket(docker_bed: DockerBed) -> None:
         "try: DockerClient(sys.argv[1]).find('job', 'x-1')\n"
         "except DeniedError as error: print(error.message)\n"
     )
-    link = Path(tempfile.gettempdir()) / f"nemotron-socket-{os.getpid()}"
-    link.hardlink_to(docker_bed.socket)
-    try:
+    with reachable(docker_bed) as link:
         argv = [sys.executable, "-c", script, f"unix://{link}"]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    finally:
-        link.unlink()
     assert done.stdout == f"you are not permitted to use the Docker engine at unix://{link}\n", done.stderr
 
 
