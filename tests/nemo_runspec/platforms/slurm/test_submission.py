@@ -226,7 +226,7 @@ def test_too_little_room_is_told_before_anything_is_sent(home: Path, queue: Queu
     queue.program("df", "#!/bin/sh\necho head\necho /dev/x 1000 990 10 99% /\n")
     with pytest.raises(RefusedError, match=f"No space left in {home} on this machine: .* bytes needed, 10 free"):
         submitted(home, request(SMALL))
-    assert list((home / "sources").iterdir()) == []
+    assert not list((home / "sources").glob("[0-9a-f]*"))
     queue.program("df", "#!/bin/sh\necho head\necho odd 0 0 0 - /\n")
     assert submitted(home).id == "1"
 
