@@ -268,7 +268,7 @@ def _give(stream: Stream, file: str, offset: int, piece: bytes) -> bool:
     return found is not None and found[0] == stream.name and stream.take(found[1], offset, piece)
 
 
-def _in_order(stream: str) -> tuple[bool, int, str]:
-    """Sort tasks by their numbers, and the batch script behind them."""
-    number = stream.rpartition("-")[2]
-    return stream == _BATCH, int(number) if number.isdecimal() else 0, stream
+def _in_order(stream: str) -> tuple[bool, str, int]:
+    """Sort tasks by their numbers, those of each name together, and the batch script behind them."""
+    name, _, number = stream.rpartition("-")
+    return stream == _BATCH, name, int(number) if number.isdecimal() else 0

@@ -63,6 +63,7 @@ _CAUSES: Final[Mapping[str, Cause]] = {
 # How accounting closes the record of an attempt after which there may be another one.
 _MAYBE_AGAIN: Final = frozenset({"BOOT_FAIL", "LAUNCH_FAILED", "NODE_FAIL", "PREEMPTED", "REQUEUED", "REVOKED"})
 _NOT_LAUNCHED: Final = frozenset({"JobLaunchFailure", "launch_failed_requeued_held"})
+_WAITED: Final = "Dependency"  # it waited for another job when it was cancelled
 _LAST_SIGNAL: Final = 64
 _NO_LAUNCH: Final = 53  # in the place of a signal, where the batch script's output could not be opened
 
@@ -172,7 +173,7 @@ def _controller(answers: Answers) -> Record | None:
         return queue if control is None else control  # the second has answered after the first
     return Record(
         state=queue.state,
-        reason=queue.reason or control.reason,
+        reason=control.reason or queue.reason,
         start=queue.start,
         code=control.code,
         restarts=control.restarts,
@@ -240,6 +241,8 @@ def _ended(record: Record, told: _Told) -> Seen:
     if record.reason == NEVER:
         return Seen(JobState.FAILED, f"{word} ({NEVER})", cause=Cause.NEVER, attempt=told.attempt)
     cause = _CAUSES.get(record.state)
+    if state is JobState.CANCELLED and record.reason == _WAITED:
+        word = f"{word} ({_WAITED})"
     if state is JobState.SUCCEEDED and told.code:
         state, word = JobState.FAILED, f"{word}, with exit code {told.code}"
     if state is JobState.SUCCEEDED:

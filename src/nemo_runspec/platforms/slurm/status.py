@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import RefusedError, UnreachableError
 from nemo_runspec.platforms.http import Patience
-from nemo_runspec.platforms.slurm.states import Answers, Record, Source, is_final, judge
+from nemo_runspec.platforms.slurm.states import NEVER, Answers, Record, Source, is_final, judge
 from nemo_runspec.platforms.workload import JobState, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nemo_runspec.platforms.shell import Shell
     from nemo_runspec.platforms.workload import Submitted
@@ -165,13 +165,20 @@ def _controlled(lines: Sequence[str], workload: Submitted) -> Record | None:
             records.append(
                 Record(
                     fields["JobState"],
-                    _set(fields.get("Reason", "")),
+                    _reason(fields),
                     _set(fields.get("StartTime", "")),
                     _exit_code(fields.get("ExitCode", "")),
                     int(restarts) if restarts.isdecimal() else 0,
                 )
             )
     return next((record for record in records if not is_final(record.state)), records[0] if records else None)
+
+
+def _reason(fields: Mapping[str, str]) -> str:
+    """Give why a job waits; that it waits in vain stands in its dependencies before Slurm says so."""
+    dependency = fields.get("Dependency", "")
+    in_vain = fields["JobState"] in {"PENDING", "CANCELLED"} and "(failed)" in dependency and "?" not in dependency
+    return NEVER if in_vain else _set(fields.get("Reason", ""))
 
 
 def _accounted(lines: Sequence[str], workload: Submitted) -> Record | None:

@@ -72,6 +72,27 @@ def test_a_waiting_job_tells_reason_and_start(cluster: Cluster, time: FakeTime) 
     assert seen_on(cluster, time).cause is Cause.NEVER
 
 
+@pytest.mark.parametrize(
+    ("state", "dependency", "cause"),
+    [
+        ("PENDING", "afterok:3(unfulfilled)", None),
+        ("PENDING", "afterok:3(failed)", Cause.NEVER),
+        ("PENDING", "afterok:3(failed)?afterok:4(unfulfilled)", None),
+        ("CANCELLED", "afterok:3(failed),afterok:4(unfulfilled)", Cause.NEVER),
+        ("CANCELLED", "afterok:3(unfulfilled)", None),
+        ("RUNNING", "afterok:3(failed)", None),
+    ],
+)
+def test_a_job_that_waits_in_vain(
+    cluster: Cluster, time: FakeTime, state: str, dependency: str, cause: Cause | None
+) -> None:
+    told = control(state, "Dependency").replace("Dependency=(null)", f"Dependency={dependency}")
+    cluster.slurm(queue=queue(state, "Dependency"), control=told)
+    seen = seen_on(cluster, time)
+    assert seen.cause is cause
+    assert seen.word.endswith(")") == (state != "RUNNING")
+
+
 def test_what_the_queue_has_forgotten_is_asked_of_accounting(cluster: Cluster, time: FakeTime) -> None:
     rows = [f"42|REQUEUED|0:0|2026-11-20T11:20:04|{NAME}", f"42|CANCELLED by 7|0:0|2026-11-20T11:20:04|{NAME}"]
     cluster.slurm(queue=GONE, control=GONE, account="\n".join(rows) + "\n")
