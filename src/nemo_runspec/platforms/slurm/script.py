@@ -105,6 +105,9 @@ def _flags(job: SlurmJob) -> Iterator[tuple[str, str | int | bool]]:
         yield "comment", NAME
     yield "output", f"{log_path(job.folder)}/{LOG_FOLDER}/batch.0.log"
     yield "open-mode", "append"
+    # Where it is submitted from may be a folder that only that machine has.
+    if "chdir" not in given:
+        yield "chdir", job.folder
     yield "nodes", job.nodes
     yield "ntasks-per-node", job.tasks_per_node
     if not given & {"requeue", "no-requeue"}:
@@ -130,6 +133,8 @@ def _command(job: SlurmJob, task: SlurmTask) -> Iterator[str]:
         mounts = mount_argument([f"{job.folder}:{JOB_LINK}", *task.mounts])
         options = [f"--container-image={task.image}", f"--container-mounts={mounts}"]
         options += [f"--container-workdir={task.workdir or f'{JOB_LINK}/code'}"]
+        # The folder of the cluster in which the script runs, which Slurm looks for in the container too.
+        options += ["--chdir=/"]
         # pyxis takes only one of the two.
         if "--container-mount-home" not in task.srun_args:
             options += ["--no-container-mount-home"]

@@ -73,13 +73,15 @@ _OTHER_FLAGS: Final[Mapping[str, str]] = {
 """Flags of sbatch that a profile cannot give, and why."""
 
 _NO_TASK: Final = "no task would be started"
+_CODE: Final = "a task starts in the folder of the job's code"
 _OTHER_ARGUMENTS: Final[Mapping[str, str]] = {
     "output": _LOGS,
     "error": _LOGS,
     "open-mode": _LOGS,
     "container-image": _KEY.format("container_image"),
     "container-mounts": _KEY.format("mounts"),
-    "container-workdir": "a job starts in the folder of its code",
+    "container-workdir": _CODE,
+    "chdir": _CODE,
     "multi-prog": "every task runs the launch script",
     "pty": "a task has no terminal",
     "jobid": "the tasks run in the job's own allocation",
@@ -89,7 +91,7 @@ _OTHER_ARGUMENTS: Final[Mapping[str, str]] = {
     "version": _NO_TASK,
 }
 """Arguments of srun that a profile cannot give, and why; each of their short forms is below."""
-_SHORT: Final[Mapping[str, str]] = {"o": "output", "e": "error", "h": "help", "V": "version"}
+_SHORT: Final[Mapping[str, str]] = {"o": "output", "e": "error", "D": "chdir", "h": "help", "V": "version"}
 
 _OWN_VARIABLES: Final = (
     (re.compile(r"SLURMD?_.*"), "is Slurm's own and cannot be set"),
