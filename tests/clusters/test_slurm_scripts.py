@@ -107,6 +107,16 @@ def test_a_programs_exit_code_is_the_jobs(slurm: SlurmBed, home: str) -> None:
     assert (sent.told("exit/job.0"), sent.told("exit/task-1.0"), sent.has_secrets) == ("3", "3", False)
 
 
+@pytest.mark.parametrize(("then", "code"), [("exit $?", "137"), ("exit 1", "1")])
+def test_a_task_that_is_out_of_memory_is_told_whatever_its_code(
+    slurm: SlurmBed, home: str, then: str, code: str
+) -> None:
+    greedy = f"set +e; python3 -c 'x = bytearray(300 << 20)'; {then}"
+    sent = Sent(slurm, one(home, ("mem", "60M")), {"launch.sh": greedy})
+    assert sent.end() == "FAILED"
+    assert sent.told("exit/job.0") == f"{code}\nmemory"
+
+
 def test_a_container_has_the_jobs_folder_and_the_mounts_that_were_asked_for(slurm: SlurmBed, home: str) -> None:
     # A root folder with nothing in it: its programs are this machine's, mounted.
     root = slurm.folder / "empty-image"

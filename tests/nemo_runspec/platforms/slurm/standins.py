@@ -27,7 +27,7 @@ while [ $# -gt 0 ] && [ "$1" != bash ]; do shift; done
 """
 _PROGRAMS = {
     "srun": _SRUN,
-    "scontrol": '#!/bin/bash\n[ "$1" != show ] || printf "%s\\n" node-a node-b\n',
+    "scontrol": '#!/bin/bash\n[ "$1" != show ] || printf "%s\\n" node-a node-b\necho "$SHOWN"\n',
     "squeue": '#!/bin/bash\nprintf "%s\\n" "${STATE-RUNNING}"\n',
     "scancel": '#!/bin/bash\nprintf "%s\\n" "$*" >>"$RECORD/scancel"\n',
 }

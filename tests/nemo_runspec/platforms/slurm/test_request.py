@@ -189,3 +189,23 @@ def test_a_port_that_something_listens_on_is_passed_over(tmp_path: Path) -> None
         assert f"port {20_000 + number * 8 + 1}\n" in run.said
         return
     pytest.fail("no free port")
+
+
+def _stopped(root: Path, shown: str) -> tuple[str | None, bool]:
+    # The tasks are children of the script: the second is the first one's.
+    stop = b'kill -TERM "$(ps -o ppid= -p $PPID | tr -d " ")"; sleep 1; exit 7\n'
+    run = run_job(ask(root, stop, secrets={"A": "b"}), root / "run", SHOWN=shown)
+    return run.told("exit/job.0"), (run.folder / "secrets.sh").exists()
+
+
+def test_a_script_that_is_told_to_stop_asks_slurm_what_that_means(tmp_path: Path) -> None:
+    line = "JobId=7 JobState={} Reason=None Restarts={} PreemptTime={} x"
+    running = line.format("RUNNING", 0, "None")
+    stopping = line.format("COMPLETING", 0, "None")
+    again = line.format("COMPLETING", 1, "None")
+    preempted = line.format("RUNNING", 0, "2026-01-01T00:00:00")
+    assert _stopped(tmp_path / "by-its-user", running) == ("7", False)
+    assert _stopped(tmp_path / "for-good", stopping) == ("7", False)
+    assert _stopped(tmp_path / "preempted", preempted) == (None, True)
+    # squeue says RUNNING to all of them here; what it says otherwise is tried above.
+    assert _stopped(tmp_path / "again", again)[0] == "7"

@@ -7,13 +7,14 @@
 #           dependents           Slurm numbers of jobs that wait for this one, one on a line
 #           exit/.*.<attempt>    what the tasks tell, see task.sh
 #   writes  exit/job.<attempt>   the job's own exit code, as its last thing, and only where it ended by itself: of a time
-#                                limit, a cancellation or a preemption, Slurm's own state tells
+#                                limit, a cancellation or a preemption, Slurm's own state tells; a second line says
+#                                `memory` where a task had no more of it
 #   exits with the job's own exit code
 #
 # The umask stays that of the one who submits: results may be for others too, and the job's folder is private as it is.
 nemo_attempt=${SLURM_RESTART_COUNT:-0}
-nemo_labels=() nemo_pids=() nemo_code='' nemo_stopped='' nemo_signal=''
-nemo_address='' nemo_port=''
+nemo_labels=() nemo_pids=() nemo_code='' nemo_stopped='' nemo_signal='' nemo_preempted=''
+nemo_address='' nemo_port='' nemo_cause=''
 
 mkdir -p "$nemo_job/logs" "$nemo_job/exit" || exit
 # Slurm knows one log of this script for all attempts, into which it writes itself too: that of the first.
@@ -60,7 +61,7 @@ nemo_wait() {
     local code='' next
     while :; do
         nemo_signal=''
-        wait "$1"
+        wait "$1" 2>/dev/null
         next=$?
         [ "$next" = 127 ] && [ -n "$code" ] || code=$next
         [ -n "$nemo_signal" ] || kill -0 "$1" 2>/dev/null || break
@@ -96,7 +97,7 @@ nemo_by_itself() {
     local state
     state=$(timeout 15 squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T 2>/dev/null)
     case $state in
-    RUNNING) return 0 ;;
+    RUNNING) [ -z "$nemo_preempted" ] ;;
     '') [ -z "$nemo_stopped" ] ;;
     *) return 1 ;;
     esac
@@ -108,6 +109,8 @@ nemo_stop() {
     local told
     nemo_stopped=yes nemo_signal=yes
     told=$(timeout 15 scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null)
+    # It may be given time to end, and is running as long as that.
+    [[ $told != *\ PreemptTime=[0-9]* ]] || nemo_preempted=yes
     [[ $told != *\ JobState=RUNNING\ * && $told =~ \ Restarts=([0-9]+)\  ]] || return 0
     [ "${BASH_REMATCH[1]}" != "$nemo_attempt" ] || rm -f "$nemo_job/secrets.sh"
 }
@@ -122,6 +125,9 @@ nemo_finish() {
         [ ! -s "$nemo_job/exit/.$file.$nemo_attempt" ] || read -r told <"$nemo_job/exit/.$file.$nemo_attempt"
         [ -z "$told" ] || break
     done
+    file=$nemo_job/logs/batch.$nemo_attempt.log
+    # Nothing else says so: srun's code is 1, and the task's may be any.
+    [ "$nemo_code" = 0 ] || ! grep -qs '^srun: error: .*: Out Of Memory$' "$file" || nemo_cause=memory
     nemo_end "${told:-$nemo_code}"
 }
 
@@ -144,7 +150,7 @@ nemo_end() {
             timeout 20 scancel --state=PENDING "$number"
         done <"$nemo_job/dependents"
     fi
-    printf '%s\n' "$1" >"$nemo_job/exit/.job.$nemo_attempt" &&
+    printf '%s\n' "$1" $nemo_cause >"$nemo_job/exit/.job.$nemo_attempt" &&
         mv -f "$nemo_job/exit/.job.$nemo_attempt" "$nemo_job/exit/job.$nemo_attempt"
     exit "$1"
 }

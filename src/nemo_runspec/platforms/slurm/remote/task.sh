@@ -58,9 +58,12 @@ done
 code=''
 while :; do
     signalled=''
-    wait "$program"
+    wait "$program" 2>/dev/null
     next=$?
     [ "$next" = 127 ] && [ -n "$code" ] || code=$next
     [ -n "$signalled" ] || kill -0 "$program" 2>/dev/null || break
 done
+case $code in
+129 | 13[0-9] | 14[0-3]) echo "nemo_runspec: the program was ended by signal $((code - 128))" >&2 ;;
+esac
 told "$code"
