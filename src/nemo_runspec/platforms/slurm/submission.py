@@ -191,10 +191,14 @@ class _Submission:
         """Have it submitted; from the first try on, only a clear no says that there is no job."""
         try:
             return self._repeated(self._submit_once)
-        except (AbandonedError, UnreachableError) as error:
-            if isinstance(error, AbandonedError) and self._sent:
-                return self._given_up(error)
-            raise (_unknown(error, self._name, self._shell) if self._sent else error) from error
+        except AbandonedError as error:
+            if not self._sent:
+                raise
+            return self._given_up(error)
+        except UnreachableError as error:
+            if not self._sent:
+                raise
+            raise _unknown(error, self._name, self._shell) from error
 
     def _submit_once(self) -> Submitted:
         refuse_if_abandoned()

@@ -70,7 +70,7 @@ def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
 
 def test_a_configuration_that_cannot_be_read() -> None:
     error = trouble(
-        HOST, "/home/me/.ssh/config: line 3: Bad configuration option: hots\nterminating, 1 bad configuration options"
+        HOST, "/etc/ssh/config: line 3: Bad configuration option: hots\nterminating, 1 bad configuration options"
     )
     assert isinstance(error, DeniedError)
     assert "cannot read its configuration" in error.message

@@ -39,7 +39,7 @@ if [ -z "$new" ] || [ -e "$folder/.sending" ]; then
         exit 0
     fi
     has_run "$folder" && { echo "the job has run, and Slurm knows it no longer" >&2; exit 75; }
-    find "$folder" -mindepth 1 ! -path "$folder/.submit.lock" -delete || exit 73
+    find "$folder" -mindepth 1 -maxdepth 1 ! -name .submit.lock -exec rm -rf -- {} + || exit 73
 fi
 
 cat > "$folder/.files.tar" || give_up 73
