@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 TOOLS: Final = ("dockerd", "containerd", "docker", "docker-init", "debootstrap", "busybox", "nsenter", "unshare")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
-_UP_S: Final = 30
-_DOWN_S: Final = 30
+_UP_S: Final = 60
+_DOWN_S: Final = 60
 _COMMAND_S: Final = 60
 
 
@@ -123,7 +123,9 @@ class DockerBed:
         return self.run("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}").stdout.split()
 
     def clear(self) -> None:
-        """Remove all containers and networks, as after a test."""
+        """Remove all containers and networks, as after a test; an engine that the test has left stopped is started."""
+        if self._daemon is None or not self._daemon.running():
+            self.start_daemon()
         found = self.run("ps", "--all", "--quiet").stdout.split()
         if found:
             self.run("rm", "--force", "--volumes", *found)

@@ -9,7 +9,7 @@ from nemo_runspec.platforms.docker.request import DockerSpec, request
 from nemo_runspec.platforms.limits import KERNEL_STRING_BYTES
 from nemo_runspec.platforms.workload import NAME, Tree
 
-HOME = "/home/me/jobs home"
+HOME = "/srv/jobs home"
 
 
 def spec(**more: Any) -> DockerSpec:  # noqa: ANN401 - fields of any kind
