@@ -115,6 +115,7 @@ class Answers:
         scontrol: The controller's record.
         sacct: Accounting; None where it was not asked.
         exits: Attempt -> the job's own exit code, from its file.
+        starved: The attempts whose file says that there was no more memory.
         task_exits: The exit codes of the tasks of the last attempt, where the job has not told its own.
         attempt: The last attempt that has left a file; 0 where none has.
     """
@@ -123,6 +124,7 @@ class Answers:
     scontrol: Source = field(default_factory=Source)
     sacct: Source | None = None
     exits: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    starved: frozenset[int] = frozenset()
     task_exits: tuple[int, ...] = ()
     attempt: int = 0
 
@@ -141,7 +143,12 @@ def judge(answers: Answers) -> Seen:
     controller = _controller(answers)
     account = answers.sacct.record if answers.sacct else None
     attempt = max(answers.attempt, controller.restarts if controller else 0, account.restarts if account else 0)
-    told = _Told(attempt, answers.exits.get(attempt), answers.task_exits if attempt == answers.attempt else ())
+    told = _Told(
+        attempt,
+        answers.exits.get(attempt),
+        answers.task_exits if attempt == answers.attempt else (),
+        Cause.MEMORY if attempt in answers.starved else None,
+    )
     if controller is not None:
         return _known(controller, account, told)
     if answers.squeue.answered or answers.scontrol.answered:
@@ -151,11 +158,12 @@ def judge(answers: Answers) -> Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What the files of the last attempt tell: the job's own exit code, and those of its tasks."""
+    """What the files of the last attempt tell: the job's own exit code, those of its tasks, and why it failed."""
 
     attempt: int
     code: int | None
     tasks: tuple[int, ...]
+    cause: Cause | None
 
     @property
     def failure(self) -> int | None:
@@ -231,7 +239,8 @@ def _unseen(answers: Answers, told: _Told) -> Seen:
 
 def _by_file(told: _Told) -> Seen:
     state = JobState.FAILED if told.code else JobState.SUCCEEDED
-    return Seen(state, f"exit code {told.code}", exit_code=told.code, attempt=told.attempt)
+    cause = told.cause if told.code else None
+    return Seen(state, f"exit code {told.code}", exit_code=told.code, cause=cause, attempt=told.attempt)
 
 
 def _ended(record: Record, told: _Told) -> Seen:
@@ -251,7 +260,7 @@ def _ended(record: Record, told: _Told) -> Seen:
         return Seen(state, word, exit_code=told.failure, cause=cause, attempt=told.attempt)
     if told.failure is None and (record.reason in _NOT_LAUNCHED or record.code == (0, _NO_LAUNCH)):
         return Seen(state, word, cause=Cause.LAUNCH, attempt=told.attempt)
-    return Seen(state, word, exit_code=told.failure or _status(record.code), attempt=told.attempt)
+    return Seen(state, word, exit_code=told.failure or _status(record.code), cause=told.cause, attempt=told.attempt)
 
 
 def _status(code: tuple[int, int] | None) -> int | None:

@@ -28,6 +28,7 @@ _LOOK: Final = Path(__file__).parent / "remote" / "look.sh"
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NOT_KNOWN: Final = ("Invalid job id", "Invalid job/step specified", "Job not found")
 _NO_ACCOUNTING: Final = ("accounting storage is disabled", "Slurm accounting is not configured")
+_MEMORY: Final = "memory"
 _NOT_THERE: Final = 127
 _TIMED_OUT: Final = frozenset({124, 137})
 _QUEUE_FIELDS: Final = 6
@@ -101,16 +102,18 @@ def parse(text: str, workload: Submitted) -> Answers | None:
     said: dict[str, _Said] = {}
     exits: dict[int, int] = {}
     tasks: list[int] = []
+    starved: set[int] = set()
     attempt, whole = 0, False
     for line in text.split("\n"):
-        match line.split("\t", 3):
+        match line.split("\t"):
             case ["code", program, code]:
                 said[program] = _Said(int(code))
             case ["out", program, *rest] if program in said:
                 said[program].lines.append("\t".join(rest))
-            case ["exit", "job", which, code] if code.strip().isdecimal():
+            case ["exit", "job", which, code, why] if code.strip().isdecimal():
                 exits[int(which)] = int(code)
-            case ["exit", _, _, code] if code.strip().isdecimal():
+                starved |= {int(which)} if why == _MEMORY else set()
+            case ["exit", _, _, code, _] if code.strip().isdecimal():
                 tasks.append(int(code))
             case ["attempt", which]:
                 attempt = int(which)
@@ -123,6 +126,7 @@ def parse(text: str, workload: Submitted) -> Answers | None:
         scontrol=_source(said.get("scontrol"), lambda lines: _controlled(lines, workload)),
         sacct=_source(said["sacct"], lambda lines: _accounted(lines, workload)) if "sacct" in said else None,
         exits=exits,
+        starved=frozenset(starved),
         task_exits=tuple(tasks),
         attempt=attempt,
     )

@@ -131,6 +131,15 @@ def test_a_failure_that_only_the_job_tells_is_one() -> None:
     assert seen == Seen(FAILED, "COMPLETED, with exit code 3", exit_code=3)
 
 
+def test_a_job_that_tells_that_there_was_no_more_memory() -> None:
+    """Slurm itself calls only the step so, not the job."""
+    for answers in (FORGOTTEN, controller(says("FAILED", code=(1, 0)))):
+        starved = replace(answers, exits={0: 137}, starved=frozenset({0}))
+        assert (judge(starved).exit_code, judge(starved).cause) == (137, Cause.MEMORY)
+        assert judge(replace(starved, exits={0: 137, 1: 2}, attempt=1)).cause is None
+    assert judge(replace(FORGOTTEN, exits={0: 0}, starved=frozenset({0}))) == Seen(SUCCEEDED, "exit code 0", 0)
+
+
 @pytest.mark.parametrize("source", [says("FAILED", code=(0, 53)), says("FAILED", "JobLaunchFailure", (1, 0))])
 def test_a_job_that_could_not_be_started(source: Source) -> None:
     assert judge(controller(source)).cause is Cause.LAUNCH

@@ -56,6 +56,12 @@ def test_a_job_that_has_failed_tells_its_own_exit_code(cluster: Cluster, time: F
     assert seen_on(cluster, time) == Seen(JobState.FAILED, "FAILED", exit_code=3)
 
 
+def test_a_job_that_was_out_of_memory_tells_so(cluster: Cluster, time: FakeTime) -> None:
+    (cluster.job / "exit/job.0").write_text("137\nmemory\n")
+    cluster.slurm(queue=queue("FAILED", "NonZeroExitCode"), control=control("FAILED", "NonZeroExitCode", "137:0"))
+    assert seen_on(cluster, time) == Seen(JobState.FAILED, "FAILED", exit_code=137, cause=Cause.MEMORY)
+
+
 def test_tasks_tell_where_their_job_cannot(cluster: Cluster, time: FakeTime) -> None:
     """A batch script that was killed writes nothing."""
     for task, code in (("task-0.0", "7"), ("task-0.1", "143"), ("task-1.1", "9"), ("task-2.1", "")):
@@ -169,7 +175,7 @@ def test_a_machine_that_cannot_be_reached_is_an_answer(cluster: Cluster, time: F
 
 
 def test_half_an_answer_is_none() -> None:
-    assert parse("exit\tjob\t0\t0\n", JOB) is None
+    assert parse("exit\tjob\t0\t0\t\n", JOB) is None
     assert parse("", JOB) is None
     assert parse("code\tsqueue\t0\nend\n", JOB) is not None
 

@@ -6,10 +6,12 @@
 #   ID     its Slurm number
 #
 # Prints one fact per line, its words apart by tabs, and last `end`:
-#   exit WHO ATTEMPT CODE   an exit file: WHO is `job` or `task-N`; of tasks only where their job has not told its code
-#   attempt N               the last attempt that has left a file
-#   code PROGRAM N          squeue, scontrol or sacct has ended with N; 124: it did not answer in time, 127: it is not there
-#   out PROGRAM LINE        a line that it has printed; what its first word is tells a row from a warning
+#   exit WHO ATTEMPT CODE WHY   an exit file: WHO is `job` or `task-N`, of tasks only where their job has not told its
+#                               code; WHY is `memory` where there was no more of it, or nothing
+#   attempt N                   the last attempt that has left a file
+#   code PROGRAM N              squeue, scontrol or sacct has ended with N; 124: it did not answer in time, 127: it is
+#                               not there
+#   out PROGRAM LINE            a line that it has printed; what its first word is tells a row from a warning
 # sacct is asked only where Slurm's controller does not know the job, does not answer, or is just ending it: it reads a
 # database that others use too. Takes at most about 8 s. Exits with 0, whatever the programs say.
 set -u
@@ -44,13 +46,15 @@ cd -- "$home/jobs/$name" 2>/dev/null && {
         attempt=${file##*.}
         [[ $attempt =~ ^[0-9]{1,6}$ ]] || continue
         ((10#$attempt > last)) && last=$((10#$attempt))
-        code=
-        read -r -n 16 code <"$file" || [ -n "$code" ] && printf 'exit\tjob\t%s\t%s\n' "$attempt" "$code"
+        code='' why=''
+        { read -r -n 16 code && read -r -n 16 why; } <"$file"
+        [ -z "$code" ] || printf 'exit\tjob\t%s\t%s\t%s\n' "$attempt" "$code" "$why"
     done
     ((last < 0)) || printf 'attempt\t%s\n' "$last"
     [ -e "exit/job.$last" ] || for file in exit/task-*."$last"; do
-        who=${file#exit/} who=${who%.*} code=
-        read -r -n 16 code <"$file" || [ -n "$code" ] && printf 'exit\t%s\t%s\t%s\n' "$who" "$last" "$code"
+        who=${file#exit/} who=${who%.*} code=''
+        read -r -n 16 code <"$file"
+        [ -z "$code" ] || printf 'exit\t%s\t%s\t%s\t\n' "$who" "$last" "$code"
     done
 } 2>/dev/null
 
