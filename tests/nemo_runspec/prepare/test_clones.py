@@ -163,7 +163,7 @@ def test_nothing_is_asked_where_nothing_is_mounted(home: str, shell: Shell) -> N
 
 @pytest.mark.parametrize("url", ["https://h/a/b.git", "ssh://git@h/a/b", "file:///srv/b.git/"])
 def test_a_clone_is_named_after_its_repository(url: str) -> None:
-    assert clone_folder(GitMount(url, SHA, "/opt/b"), "/home") == f"/home/clones/b-{SHA}"
+    assert clone_folder(GitMount(url, SHA, "/opt/b"), "/lustre/me") == f"/lustre/me/clones/b-{SHA}"
 
 
 @pytest.mark.parametrize("image", [None, ""])
