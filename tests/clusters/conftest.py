@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ def require_beds(programs: Sequence[str]) -> None:
     missing = [name for name in programs if shutil.which(name, path=path) is None]
     if missing:
         pytest.skip(f"NOT TESTED AGAINST REAL COMPONENTS: no {', '.join(missing)}; run scripts/system_packages.sh")
+    namespaces = [shutil.which("unshare", path=path) or "unshare", "--net", "--mount", "true"]
+    if subprocess.run(namespaces, capture_output=True, check=False, timeout=20).returncode:
+        pytest.skip("NOT TESTED AGAINST REAL COMPONENTS: this container's root may make no namespaces")
 
 
 @pytest.fixture(scope="session")

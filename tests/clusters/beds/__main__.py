@@ -41,7 +41,7 @@ remote_job_dir = "{ssh_jobs}"
 """
 
 _USE = """\
-Slurm with the nodes {nodes} is up, with accounting, 8 pretended GPUs on each node, and a login node.
+Slurm with the nodes {nodes} is up, {accounting} accounting, 8 pretended GPUs on each node, and a login node.
 
 As root, on this machine (profile slurm-local):
   export SLURM_CONF={config} PATH={folder}/bin:$PATH
@@ -65,7 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.clusters.beds", description=__doc__)
     parser.add_argument("--no-accounting", action="store_true", help="a cluster without slurmdbd: sacct knows nothing")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # also where the shell had Ctrl-C ignored, as for what runs behind it
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         try:
             slurm = SlurmBed.start(accounting=not options.no_accounting)
@@ -79,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         env_file = write_env_file(slurm, ssh)
         text = _USE.format(
             nodes=" and ".join(slurm.nodes),
+            accounting="with" if slurm.accounting else "without",
             config=slurm.config,
             folder=slurm.folder,
             user=slurm.user,

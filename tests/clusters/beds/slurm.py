@@ -94,7 +94,7 @@ class SlurmBed(SlurmClients):
             (controller, database, node),
             accounting=accounting,
             min_job_age=min_job_age,
-            credential_s=8,
+            credential_s=6,
         )
         for name in layout.controllers:
             keeper.undo("group", str(layout.group(name)))
