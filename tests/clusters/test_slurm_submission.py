@@ -290,7 +290,8 @@ def killed_client(cluster: Cluster, name: str, source: Tree, script: str, moment
     """Run a client that kills itself, and give its exit code."""
     words = (repr(host_of(cluster.login)), str(cluster.home), str(cluster.sources), name, script, moment)
     argv = [sys.executable, "-c", _KILLED, *words]
-    return subprocess.run(argv, input=source.tar, check=False, timeout=120, cwd=ROOT).returncode
+    environment = {**os.environ, "TMPDIR": str(cluster.sources.parent)}
+    return subprocess.run(argv, input=source.tar, check=False, timeout=120, cwd=ROOT, env=environment).returncode
 
 
 def test_secrets_are_in_one_file_alone(cluster: Cluster, name: str) -> None:

@@ -7,6 +7,7 @@ the pipe is closed, the `cat` ends, and with it the connection.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import select
@@ -17,7 +18,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from nemo_runspec.errors import PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.shell.ssh_config import ssh_config
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _SOCKET_PATH: Final = 80
 """Longest path of the folder: the name of a socket has 107 bytes, of which OpenSSH takes 17 while it makes it."""
+_PREFIX: Final = "nr-"
+_CONFIG: Final = "config"
+_NEW_S: Final = 60.0
+"""So long a folder is given to be made, in seconds."""
 _ASK: Final = "SSH_ASKPASS"
 _OPEN_S: Final = 20.0
 _END_S: Final = 2.0
@@ -44,7 +49,7 @@ class _Connection:
         self._err = folder / f"{number}.err"
         self._mark = secrets.token_hex(8).encode()
         command = f"bash --noprofile --norc -c 'echo {self._mark.decode()}; exec cat > /dev/null'"
-        argv = ["ssh", "-F", str(folder / "config"), "-M", "-S", str(self.socket), "--", host.host, command]
+        argv = ["ssh", "-F", str(folder / _CONFIG), "-M", "-S", str(self.socket), "--", host.host, command]
         with self._err.open("wb") as err:
             try:
                 self.process = subprocess.Popen(
@@ -145,7 +150,7 @@ class Master:
             connection = self._kept.current
             if connection is None or not connection.is_open():
                 connection = self._open(until)
-            return ["-F", str(connection.socket.parent / "config"), "-S", str(connection.socket)]
+            return ["-F", str(connection.socket.parent / _CONFIG), "-S", str(connection.socket)]
         finally:
             self._lock.release()
 
@@ -153,8 +158,7 @@ class Master:
         self._kept.end_lost()
         folder = self._kept.folder
         if folder is None:
-            folder = self._kept.folder = _private_folder()
-            (folder / "config").write_text(self._config, encoding="utf-8")
+            folder = self._kept.make_folder(self._config)
         self._number += 1
         connection = _Connection(self._host, folder, self._number)
         connection.wait_open(until)
@@ -183,6 +187,16 @@ class _Kept:
         self.current: _Connection | None = None
         self.old: list[_Connection] = []
         self._process = os.getpid()
+        self._held: IO[str] | None = None
+
+    def make_folder(self, config: str) -> Path:
+        """Make the folder, and hold a lock in it as long as it is used."""
+        self.folder = _private_folder()
+        self._held = (self.folder / _CONFIG).open("w", encoding="utf-8")
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        self._held.write(config)
+        self._held.flush()
+        return self.folder
 
     def end_lost(self) -> None:
         """Tidy up after connections that have ended by themselves."""
@@ -203,6 +217,8 @@ class _Kept:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+        if self._held is not None:
+            self._held.close()
 
 
 def environment() -> dict[str, str]:
@@ -213,5 +229,20 @@ def environment() -> dict[str, str]:
 def _private_folder() -> Path:
     """Make a folder that is ours alone, with a path that fits a socket's name and needs no quotes."""
     usual = tempfile.gettempdir()
-    fits = len(usual.encode()) + len("/nr-12345678") <= _SOCKET_PATH and not set(usual) & set(" \"'")
-    return Path(tempfile.mkdtemp(prefix="nr-", dir=usual if fits else "/tmp"))  # noqa: S108 - mkdtemp makes it 0700
+    fits = len(usual.encode()) + len(f"/{_PREFIX}12345678") <= _SOCKET_PATH and not set(usual) & set(" \"'")
+    place = Path(usual if fits else "/tmp")  # noqa: S108 - mkdtemp makes it 0700
+    _sweep(place)
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+
+
+def _sweep(place: Path) -> None:
+    """Remove the folders of our processes that were killed: nobody holds their locks any more."""
+    for folder in place.glob(f"{_PREFIX}????????"):
+        # Another process may sweep at the same moment.
+        with contextlib.suppress(OSError):
+            status = folder.lstat()
+            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _NEW_S:
+                continue
+            with (folder / _CONFIG).open(encoding="utf-8") as config:
+                fcntl.flock(config, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -74,7 +75,11 @@ def test_nobody_is_asked_for_a_password(monkeypatch: pytest.MonkeyPatch) -> None
     assert environment()["SSH_ASKPASS_REQUIRE"] == "never"
 
 
-def test_the_connection_ends_with_a_process_that_is_killed(ssh: StandIn) -> None:
+def test_the_connection_ends_with_a_process_that_is_killed(
+    tmp_path: Path, ssh: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ssh.instead("echo $$ >> ${0%/*}/pids")
     program = (
         "import os, signal, time\n"
@@ -92,7 +97,18 @@ def test_the_connection_ends_with_a_process_that_is_killed(ssh: StandIn) -> None
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2]:
         assert time.monotonic() < until, "the connection is still there"
         time.sleep(0.05)
-    config.unlink()
-    for left in config.parent.iterdir():
-        left.unlink()
-    config.parent.rmdir()
+    folder = config.parent
+    assert folder.parent == Path(tempfile.gettempdir())
+    master = Master(Host(host="login"))
+    master.options(soon())
+    assert folder.exists(), "one that has just been made may be somebody's"
+    master.close()
+    os.utime(folder, (0, 0))
+    used = Master(Host(host="login"))
+    kept = Path(used.options(soon())[1]).parent
+    os.utime(kept, (0, 0))
+    assert not folder.exists()
+    master.options(soon())
+    assert kept.exists()
+    master.close()
+    used.close()
