@@ -170,7 +170,7 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(self._path(entry.name))
-        except BaseException:
+        except BaseException:  # whatever it is goes on; only the half of a record does not stay
             Path(temporary).unlink(missing_ok=True)
             raise
         self._sync()
