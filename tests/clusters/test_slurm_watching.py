@@ -8,17 +8,21 @@ import subprocess
 import tempfile
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nemo_runspec.errors import RefusedError
+from nemo_runspec.executors.follow import Follower
 from nemo_runspec.platforms.names import new_token
 from nemo_runspec.platforms.shell import Host
 from nemo_runspec.platforms.shell.openssh import SshShell
+from nemo_runspec.platforms.slurm.client import SlurmClient
+from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask
 from nemo_runspec.platforms.slurm.logs import RemoteLogs
+from nemo_runspec.platforms.slurm.request import request
 from nemo_runspec.platforms.slurm.status import look
 from nemo_runspec.platforms.slurm.stopping import cancel, cancel_dependents, remove
 from nemo_runspec.platforms.workload import Cause, JobState, Seen, Submitted
@@ -468,3 +472,31 @@ def test_row_4_a_workspace_that_fills_up_while_a_job_logs() -> None:
                 assert place.until(again)[-1].state is SUCCEEDED
         finally:
             subprocess.run(unmount, check=True, timeout=20)
+
+
+def test_jobs_as_the_library_writes_them(place: Place, tmp_path: Path) -> None:
+    """Followed from waiting to the end, the second of them waiting for the first, which fails."""
+    client = SlurmClient(place.shell, str(place.home), tmp_path)
+    launch = "echo $SLURM_PROCID on $(hostname); [ $SLURM_PROCID = 1 ] && sleep 2 && exit 3; sleep 60"
+    slurm_job = SlurmJob(home=str(place.home), tasks=(SlurmTask(nodes=2),))
+    made = request(slurm_job, files={"launch.sh": (launch.encode(), False)}, env={}, secrets={"TOKEN": "canary"})
+    job = client.submit(made, f"first-{new_token()}")
+    waiting = client.submit(replace(made, after=(job.id,)), f"second-{new_token()}")
+
+    shown: list[tuple[str, str]] = []
+    said: list[str] = []
+    follower = Follower(client, job, show=lambda pod, line: shown.append((pod, line)), say=said.append)
+    assert follower.run().state is FAILED
+    assert client.look(job) == Seen(FAILED, "FAILED", exit_code=3)
+    assert {(f"{job.name}-0", "0 on n1"), (f"{job.name}-1", "1 on n2")} <= set(shown)
+    assert said[-1] == f"{job.name}: failed"
+
+    place.until(waiting)
+    seen = client.look(waiting)
+    assert (seen.state, seen.exit_code) == (CANCELLED, None)
+    assert seen.word == "CANCELLED (Dependency)"
+    assert place.bed.run("squeue", "-h").stdout == ""
+    for one in (job, waiting):
+        assert not (place.folder(one) / "secrets.sh").exists()
+        client.remove(one)
+        assert not place.folder(one).exists()

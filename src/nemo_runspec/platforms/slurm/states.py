@@ -118,6 +118,7 @@ class Answers:
         starved: The attempts whose file says that there was no more memory.
         task_exits: The exit codes of the tasks of the last attempt, where the job has not told its own.
         attempt: The last attempt that has left a file; 0 where none has.
+        has_secrets: Whether its file of secrets is there.
     """
 
     squeue: Source = field(default_factory=Source)
@@ -127,6 +128,13 @@ class Answers:
     starved: frozenset[int] = frozenset()
     task_exits: tuple[int, ...] = ()
     attempt: int = 0
+    has_secrets: bool = False
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it is in the queue, where a job may also wait in vain."""
+        records = (self.squeue.record, self.scontrol.record)
+        return any(record is not None and not is_final(record.state) for record in records)
 
 
 def is_final(word: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import RefusedError, UnreachableError
 from nemo_runspec.platforms.http import Patience
+from nemo_runspec.platforms.slurm.leftovers import What, remove_left
 from nemo_runspec.platforms.slurm.states import NEVER, Answers, Record, Source, is_final, judge
 from nemo_runspec.platforms.workload import JobState, Seen
 
@@ -40,6 +42,8 @@ _FIELD: Final = re.compile(r"(?:^|\s)(\w+)=(\S*)")
 
 def look(shell: Shell, home: str, workload: Submitted, *, patience: Patience | None = None) -> Seen:
     """Say how a job stands; a machine that cannot be reached is an answer too.
+
+    Whoever sees that a job is over removes its file of secrets, where it is still there.
 
     Args:
         shell: Runs scripts on the cluster.
@@ -78,7 +82,14 @@ def _look_once(shell: Shell, home: str, workload: Submitted) -> Seen:
     except UnreachableError:
         return Seen(JobState.UNREACHABLE)
     answers = parse(answer.text, workload)
-    return Seen(JobState.UNREACHABLE) if answers is None else judge(answers)
+    if answers is None:
+        return Seen(JobState.UNREACHABLE)
+    seen = judge(answers)
+    if seen.state.is_final and answers.has_secrets and not answers.is_queued:
+        # A job removes them itself, unless it has never run or was killed.
+        with suppress(UnreachableError, RefusedError):
+            remove_left(shell, home, workload, What.SECRETS)
+    return seen
 
 
 @dataclass(slots=True)
@@ -103,7 +114,7 @@ def parse(text: str, workload: Submitted) -> Answers | None:
     exits: dict[int, int] = {}
     tasks: list[int] = []
     starved: set[int] = set()
-    attempt, whole = 0, False
+    attempt, has_secrets, whole = 0, False, False
     for line in text.split("\n"):
         match line.split("\t"):
             case ["code", program, code]:
@@ -115,6 +126,8 @@ def parse(text: str, workload: Submitted) -> Answers | None:
                 starved |= {int(which)} if why == _MEMORY else set()
             case ["exit", _, _, code, _] if code.strip().isdecimal():
                 tasks.append(int(code))
+            case ["secrets"]:
+                has_secrets = True
             case ["attempt", which]:
                 attempt = int(which)
             case ["end"]:
@@ -129,6 +142,7 @@ def parse(text: str, workload: Submitted) -> Answers | None:
         starved=frozenset(starved),
         task_exits=tuple(tasks),
         attempt=attempt,
+        has_secrets=has_secrets,
     )
 
 

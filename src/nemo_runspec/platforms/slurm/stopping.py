@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import DeniedError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.http import Patience
+from nemo_runspec.platforms.slurm.leftovers import What, remove_left
 from nemo_runspec.platforms.slurm.status import check, look
 from nemo_runspec.platforms.workload import Cause, JobState, Submitted
 
@@ -64,7 +65,7 @@ def cancel(shell: Shell, home: str, workload: Submitted, *, patience: Patience |
             raise PlatformError(message, remedy=remedy)
         patience.sleep(wait_s)
         wait_s = min(2 * wait_s, _LOOK_EVERY_S)
-    _remove(shell, home, workload, "secrets")
+    remove_left(shell, home, workload, What.SECRETS)
 
 
 def cancel_dependents(
@@ -119,7 +120,7 @@ def remove(shell: Shell, home: str, workload: Submitted, *, patience: Patience |
         UnreachableError: Whether it has ended cannot be asked.
     """
     check(workload)
-    if _remove(shell, home, workload, "nothing") == "gone":
+    if not remove_left(shell, home, workload, What.NOTHING):
         return
     seen = look(shell, home, workload, patience=patience)
     if seen.state in {JobState.UNREACHABLE, JobState.UNKNOWN}:
@@ -130,7 +131,7 @@ def remove(shell: Shell, home: str, workload: Submitted, *, patience: Patience |
         raise RefusedError(message, remedy="Cancel it first.")
     if seen.cause is Cause.NEVER:  # it is over, and still in the queue
         _tell(shell, workload)
-    _remove(shell, home, workload, "all")
+    remove_left(shell, home, workload, What.ALL)
 
 
 def _tell(shell: Shell, workload: Submitted) -> None:
@@ -159,15 +160,6 @@ def _waiting(shell: Shell, home: str, workload: Submitted, hopeless: set[str]) -
         for number, name, _, dependency in rows
         if "?" not in dependency and hopeless & set(":".join(_AFTER.findall(dependency)).split(":"))
     ]
-
-
-def _remove(shell: Shell, home: str, workload: Submitted, what: str) -> str:
-    """Run remove.sh, and give its word: `gone` where no folder was there."""
-    answer = shell.bash(_REMOTE / "remove.sh", home, workload.name, what, timeout_s=600.0)
-    if answer.code:
-        message = f"what the job '{workload.name}' has left on {shell.label} cannot be removed: {_complaint(answer)}"
-        raise RefusedError(message)
-    return answer.text.strip()
 
 
 def _complaint(answer: Answer) -> str:

@@ -174,6 +174,28 @@ def test_a_machine_that_cannot_be_reached_is_an_answer(cluster: Cluster, time: F
         seen_on(cluster, time)
 
 
+def test_who_sees_the_end_removes_the_secrets(cluster: Cluster, time: FakeTime) -> None:
+    """A job that was cancelled while it waited could not do so itself."""
+    secrets = cluster.job / "secrets.sh"
+    secrets.write_text("export TOKEN=x\n")
+    for state, reason in (("RUNNING", "None"), ("COMPLETING", "None"), ("PENDING", "DependencyNeverSatisfied")):
+        cluster.slurm(queue=queue(state, reason), control=control(state, reason))
+        seen_on(cluster, time)
+        assert secrets.exists(), state
+    cluster.slurm(queue=queue("CANCELLED"), control=control("CANCELLED"))
+    for _ in range(2):
+        assert seen_on(cluster, time).state is JobState.CANCELLED
+        assert not secrets.exists()
+    assert cluster.scripts.count("remove") == 1
+
+
+def test_secrets_that_cannot_be_removed_do_not_hide_the_state(cluster: Cluster, time: FakeTime) -> None:
+    (cluster.job / "secrets.sh").mkdir()
+    cluster.slurm(queue=queue("CANCELLED"), control=control("CANCELLED"))
+    assert seen_on(cluster, time).state is JobState.CANCELLED
+    assert cluster.scripts == ["look", "remove"]
+
+
 def test_half_an_answer_is_none() -> None:
     assert parse("exit\tjob\t0\t0\t\n", JOB) is None
     assert parse("", JOB) is None
