@@ -66,6 +66,8 @@ def test_more_gpus_than_there_are_is_refused(slurm: SlurmBed) -> None:
 
 
 def test_memory_is_limited(slurm: SlurmBed) -> None:
+    if "memory" not in slurm.controllers:
+        pytest.skip("this machine has no control group of memory of the first version")
     job = slurm.submit("exec python3 -c 'x = bytearray(200 << 20)'", "--mem=50M")
     assert slurm.wait_for(job) == "OUT_OF_MEMORY"
 

@@ -112,6 +112,11 @@ class SlurmBed(SlurmClients):
     def cluster(self) -> str:
         return self._layout.cluster
 
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """What jobs are kept in, of `freezer` and `memory`: control groups of the first version, if there are any."""
+        return self._layout.controllers
+
     def publish(self, image: str, archive: Path, **environment: str) -> Path:
         """Let nodes know an image by its name.
 

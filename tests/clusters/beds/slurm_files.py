@@ -23,7 +23,7 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket,cred_expire={credential_s}
 MpiDefault=none
 ProctrackType={tracking}
-TaskPlugin={task_plugin}
+{task_plugin}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=7000
@@ -157,7 +157,7 @@ class Layout:
             "nodes": nodes,
             # Without the freezer a process that leaves its session outlives the job, as on any such cluster.
             "tracking": "proctrack/cgroup" if "freezer" in self.controllers else "proctrack/linuxproc",
-            "task_plugin": "task/cgroup" if "memory" in self.controllers else "task/none",
+            "task_plugin": "TaskPlugin=task/cgroup" if "memory" in self.controllers else "",
         }
         hosts = {"127.0.0.1": "localhost", network.controller: self.host}
         hosts |= {network.address(node): node for node in network.nodes}
