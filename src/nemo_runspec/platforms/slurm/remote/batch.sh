@@ -63,7 +63,9 @@ nemo_wait() {
         nemo_signal=''
         wait "$1" 2>/dev/null
         next=$?
-        [ "$next" = 127 ] && [ -n "$code" ] || code=$next
+        # Of a process that was waited for it knows nothing the second time.
+        [ "$next" != 127 ] || [ -z "$code" ] || break
+        code=$next
         [ -n "$nemo_signal" ] || kill -0 "$1" 2>/dev/null || break
     done
     return "$code"
@@ -95,9 +97,9 @@ nemo_end_others() {
 # Whether the job is ending by itself, and Slurm is not about to stop it, to start it again later, or to call it failed.
 nemo_by_itself() {
     local state
-    state=$(timeout 15 squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T 2>/dev/null)
+    state=$(timeout 15 squeue --noheader --states=all --jobs="$SLURM_JOB_ID" --format=%T 2>/dev/null)
     case $state in
-    RUNNING) [ -z "$nemo_preempted" ] ;;
+    RUNNING | SUSPENDED | SIGNALING | RESIZING | CONFIGURING) [ -z "$nemo_preempted" ] ;;
     '') [ -z "$nemo_stopped" ] ;;
     *) return 1 ;;
     esac
@@ -141,13 +143,16 @@ nemo_left() {
 nemo_end() {
     local number
     trap - EXIT
-    nemo_by_itself || exit "$(($1 == 0 ? 143 : $1))"
+    if ! nemo_by_itself; then
+        [ -n "$nemo_stopped" ] || nemo_stop
+        exit "$(($1 == 0 ? 143 : $1))"
+    fi
     rm -f "$nemo_job/secrets.sh"
     if [ "$1" != 0 ] && [ -s "$nemo_job/dependents" ]; then
         while read -r number; do
             [[ $number =~ ^[0-9]+$ ]] || continue
             nemo_say "job $number waits for this one and is cancelled"
-            timeout 20 scancel --state=PENDING "$number"
+            timeout 20 scancel --state=PENDING "$number" </dev/null
         done <"$nemo_job/dependents"
     fi
     printf '%s\n' "$1" $nemo_cause >"$nemo_job/exit/.job.$nemo_attempt" &&

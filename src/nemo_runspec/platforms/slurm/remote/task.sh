@@ -60,7 +60,8 @@ while :; do
     signalled=''
     wait "$program" 2>/dev/null
     next=$?
-    [ "$next" = 127 ] && [ -n "$code" ] || code=$next
+    [ "$next" != 127 ] || [ -z "$code" ] || break
+    code=$next
     [ -n "$signalled" ] || kill -0 "$program" 2>/dev/null || break
 done
 case $code in
