@@ -91,7 +91,7 @@ class Cluster:
 @contextmanager
 def cluster_of(bed: SlurmBed, login: SshBed, sources: Path) -> Iterator[Cluster]:
     shell = SshShell(host_of(login))
-    yield Cluster(bed, login, shell, bed.work / f"jobs of {new_token()}", sources)
+    yield Cluster(bed, login, shell, bed.work / f"jobs of [it's] {new_token()}", sources)
     shell.close()
 
 

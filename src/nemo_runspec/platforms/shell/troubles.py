@@ -38,9 +38,10 @@ def trouble(host: Host, said: str) -> PlatformError:
         return _unknown(host)
     if _DENIED.search(said):
         return _denied(host, said)
-    line = _line_that_matters(said)
     if _CONFIGURATION.search(said):
+        line = next(line.strip() for line in said.splitlines() if _CONFIGURATION.search(line))
         return DeniedError(f"ssh cannot read its configuration: {line}", remedy="Mend it, then try again.")
+    line = _line_that_matters(said)
     if _NAMELESS.search(said):
         remedy = f"Check the name '{host.host}' in the profile, and this machine's network."
         return UnreachableError(f"{host.label} cannot be reached: {line}", remedy=remedy)

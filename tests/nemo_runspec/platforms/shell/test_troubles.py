@@ -73,7 +73,9 @@ def test_a_configuration_that_cannot_be_read() -> None:
         HOST, "/etc/ssh/config: line 3: Bad configuration option: hots\nterminating, 1 bad configuration options"
     )
     assert isinstance(error, DeniedError)
-    assert "cannot read its configuration" in error.message
+    assert error.message.endswith(
+        "cannot read its configuration: /etc/ssh/config: line 3: Bad configuration option: hots"
+    )
 
 
 def test_the_noise_of_a_shared_connection_is_not_shown() -> None:

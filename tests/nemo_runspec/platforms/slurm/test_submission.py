@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -31,7 +32,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    return tmp_path / "the home"
+    return tmp_path / "the [ho]me's $x"
 
 
 def request(source: Tree | None = None, after: tuple[str, ...] = ()) -> Request:
@@ -215,7 +216,9 @@ def test_a_file_here_that_has_changed_is_noticed_there(home: Path, queue: Queue)
 
 def test_a_full_disk_is_told_and_leaves_nothing(home: Path, queue: Queue) -> None:
     queue.program("cp", "#!/bin/sh\necho \"cp: error writing 'x': No space left on device\" >&2; exit 1\n")
-    with pytest.raises(RefusedError, match=f"{home} on this machine cannot be written: .*No space left on device"):
+    with pytest.raises(
+        RefusedError, match=rf"{re.escape(str(home))} on this machine cannot be written: .*No space left on device"
+    ):
         submitted(home, request(SMALL))
     assert list((home / "jobs").iterdir()) == []
     queue.without("cp")
@@ -224,7 +227,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(home: Path, queue: Queue) -> Non
 
 def test_too_little_room_is_told_before_anything_is_sent(home: Path, queue: Queue) -> None:
     queue.program("df", "#!/bin/sh\necho head\necho /dev/x 1000 990 10 99% /\n")
-    with pytest.raises(RefusedError, match=f"No space left in {home} on this machine: .* bytes needed, 10 free"):
+    with pytest.raises(
+        RefusedError, match=rf"No space left in {re.escape(str(home))} on this machine: .* bytes needed, 10 free"
+    ):
         submitted(home, request(SMALL))
     assert not list((home / "sources").glob("[0-9a-f]*"))
     queue.program("df", "#!/bin/sh\necho head\necho odd 0 0 0 - /\n")
@@ -243,6 +248,13 @@ def test_a_folder_that_others_may_write_to_is_not_used(home: Path, queue: Queue)
     home.parent.chmod(0o1777)
     assert submitted(home).id == "1"
     assert len(queue.calls()) == 1
+
+
+def test_a_file_system_without_locks_is_told(home: Path, queue: Queue) -> None:
+    queue.program("flock", "#!/bin/sh\necho 'flock: 9: Function not implemented' >&2; exit 71\n")
+    with pytest.raises(RefusedError, match=r"Function not implemented; the file system of .* has no locks"):
+        submitted(home)
+    assert queue.calls() == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(home: Path, queue: Queue) -> None:

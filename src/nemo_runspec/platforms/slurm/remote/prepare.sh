@@ -32,7 +32,15 @@ for folder in "$real" "$real/jobs" "$real/sources"; do
     fi
 done
 
-: >> "$real/sources/.transfer.lock" || exit 73 # before rsync's flock makes it for others to see
+# Made here, because rsync's flock would let others see it.
+{ exec 9>> "$real/sources/.transfer.lock"; } 2> /dev/null || { echo "cannot write to $real/sources" >&2; exit 73; }
+flock -n -E 75 9
+code=$?
+if [ $code -ne 0 ] && [ $code -ne 75 ]; then
+    echo "the file system of $real has no locks, without which a job could be submitted twice" >&2
+    exit 73
+fi
+exec 9>&-
 
 if [ -n "$sha" ] && [ -d "$real/sources/$sha" ]; then echo "source yes"; else echo "source no"; fi
 for tree in $(cd "$real/sources" && ls -1t); do
