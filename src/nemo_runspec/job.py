@@ -135,7 +135,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     own = () if on_platform else (EnvVar(JOB_DIR_VARIABLE, str(job_dir), "this job's folder"),)
     train_config: dict[str, Any] = extract_train_config(resolved)
     redactor = job_redactor(profile, request, config=resolved)
-    found = obstacles(spec, profile, workspace, artifact_root)
+    found = obstacles(spec, profile, workspace, artifact_root, nodes)
     readable = readable_secrets(redactor, train_config, request.passthrough) if on_platform else ()
     return Job(
         spec=spec,
@@ -191,7 +191,8 @@ def _nodes(spec: Runspec, profile: Profile, config: MergedConfig) -> int:
     only who asks for more on the command line gets it.
     """
     asked = config.origins.get("run.env.nodes") == COMMAND_LINE
-    if spec.run.launch == "direct" and _is_on_platform(profile) and not asked:
+    alone = spec.run.launch == "direct" or (spec.run.launch == "ray" and not isinstance(profile, CloudProfile))
+    if alone and _is_on_platform(profile) and not asked:
         return 1
     return profile.nodes or spec.resources.nodes
 

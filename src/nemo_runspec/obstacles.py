@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from nemo_runspec.spec import Runspec
 
 
-def obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: str) -> Iterator[ProfileError]:
+def obstacles(
+    spec: Runspec, profile: Profile, workspace: str, artifact_root: str, nodes: int
+) -> Iterator[ProfileError]:
     """Yield what is wrong about a job's place.
 
     Args:
@@ -27,6 +29,7 @@ def obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: st
         profile: The profile that the job runs with.
         workspace: Where the job keeps its results.
         artifact_root: The artifact store's address.
+        nodes: How many nodes the job takes.
     """
     delivered = profile.secret_references if isinstance(profile, CloudProfile) else ()
     unset = [name for name in profile.secret_names if name not in delivered and not os.environ.get(name)]
@@ -40,13 +43,10 @@ def obstacles(spec: Runspec, profile: Profile, workspace: str, artifact_root: st
         yield ProfileError(message, remedy=remedy)
     if isinstance(profile, CloudProfile) and profile.container_image is None and spec.image is None:
         yield missing_image(spec, profile)
-    nodes = profile.nodes or spec.resources.nodes
     if isinstance(profile, CloudProfile):
         yield from _in_pods(spec, profile)
-    if spec.run.launch == "ray" and isinstance(profile, CloudProfile) and nodes > 1:
-        message = (
-            f"{spec.script_path.name} runs on Ray, and a Ray cluster of {nodes} nodes is not started on a cloud yet"
-        )
+    if spec.run.launch == "ray" and profile.executor != "local" and nodes > 1:
+        message = f"{spec.script_path.name} runs on Ray, and a Ray cluster of {nodes} nodes is not started yet"
         yield ProfileError(message, remedy="Set run.env.nodes=1: on one node, Ray is started by the script itself.")
     if profile.executor != "local":
         return

@@ -45,20 +45,6 @@ def get_startup_commands(profile: Profile) -> list[str]:
     return list(profile.startup_commands)
 
 
-def require_supported(profile: Profile) -> None:
-    """Refuse a profile whose executor has no factory.
-
-    Raises:
-        ProfileError: Naming the executors that have one.
-    """
-    if profile.executor not in FACTORIES:
-        message = (
-            f"profile '{profile.name}' uses the executor '{profile.executor}', which this version cannot start jobs on"
-        )
-        remedy = f"It can start jobs on: {', '.join(sorted(FACTORIES))}. Profiles of the others are read and checked."
-        raise ProfileError(message, where=profile.source, remedy=remedy)
-
-
 def create_executor(profile: Profile, env_vars: Mapping[str, str] | None = None) -> Executor:
     """Build the nemo-run executor of a profile as it stands in env.toml.
 
@@ -68,9 +54,8 @@ def create_executor(profile: Profile, env_vars: Mapping[str, str] | None = None)
             disk, so no secret belongs here.
 
     Raises:
-        ProfileError: The executor has no factory, or a `${...}` of the profile cannot be filled in.
+        ProfileError: A `${...}` of the profile cannot be filled in, or it lacks what an executor needs.
     """
-    require_supported(profile)
     return build_executor(resolve_profile(profile), env_vars)
 
 
@@ -82,9 +67,8 @@ def build_executor(profile: Profile, env_vars: Mapping[str, str] | None = None) 
         env_vars: As for `create_executor`.
 
     Raises:
-        ProfileError: The executor has no factory.
+        ProfileError: It lacks what an executor needs.
     """
-    require_supported(profile)
     module, _, name = FACTORIES[profile.executor].partition(":")
     factory = getattr(import_module(module), name)
     executor: Executor = factory(profile, env_vars=env_vars or {})
@@ -139,7 +123,6 @@ def load_executor(
         # Under its other name where the first is taken, so that both together are refused as two names of one key.
         changes["container" if "container_image" in changes else "container_image"] = image
     chosen = load_env_profile(name, env_file).with_overrides(changes, Origin("load_executor"))
-    require_supported(chosen)
     profile = resolve_profile(chosen)
     _require_secrets(profile)
     return build_executor(profile)

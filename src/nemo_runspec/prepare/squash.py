@@ -200,5 +200,7 @@ def _failure(
 def _reasons(err: str) -> Iterator[str]:
     """Give the lines that say what went wrong, the most telling first."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
-    yield from (line for line in lines if _REASON.search(line) and not _CONSEQUENCE.match(line))
+    own = [line for line in lines if not _CONSEQUENCE.match(line)]
+    yield from (line for line in own if _REASON.search(line))
+    yield from reversed(own)
     yield from reversed(lines)

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemo_runspec.env_vars import process_environment
-from nemo_runspec.executors import build_executor, require_supported
-from nemo_runspec.job_folder import CLIENT_LOG_FILE, EXIT_CODE_FILE, PID_FILE
+from nemo_runspec.executors import build_executor
+from nemo_runspec.executors.journal import Journal, nemo_run_home
+from nemo_runspec.executors.once import WISH, Wish, tell
+from nemo_runspec.executors.submission import Sender, send
+from nemo_runspec.job_folder import EXIT_CODE_FILE, PID_FILE
+from nemo_runspec.platforms.local import JOB_FOLDER
+from nemo_runspec.platforms.local import request as process
+from nemo_runspec.platforms.workload import replace_text
 from nemo_runspec.submit.prepare import raise_for_exit, write_job, write_launch_script
 from nemo_runspec.submit.signals import Interruption, signal_group, signals_passed_on
+from nemo_runspec.toml.values import thaw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nemo_run import Executor
 
     from nemo_runspec.job import Job
+    from nemo_runspec.platforms.workload import Submitted
 
 ATTACHED = Path(__file__).with_name("attached.sh")
 START_S = 20
 """How long a signal waits for a job that is about to start."""
 POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A job that was handed over.
-
-    Args:
-        job_dir: Its folder.
-        pid: The client process that keeps it going.
-    """
-
-    job_dir: Path
-    pid: int
 
 
 def run_attached(job: Job) -> None:
@@ -48,7 +44,6 @@ def run_attached(job: Job) -> None:
         InterruptedJobError: Ctrl-C.
         JobFailedError: The job ended with a non-zero status.
     """
-    require_supported(job.profile)
     write_job(job)
     write_launch_script(job)
     executor = build_executor(job.profile, env_vars={v.name: v.value for v in job.env if not v.secret})
@@ -99,29 +94,35 @@ def _exit_code(job_dir: Path) -> int | None:
     return int(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def run_detached(job: Job) -> Submission:
-    """Hand a job to a client process that outlives this one.
+def run_detached(job: Job, say: Callable[[str], None], accepted: Callable[[Submitted], None]) -> Submitted:
+    """Hand a job to a client process that outlives this one, unless the same job is running already.
 
     nemo-run's local executor keeps its jobs only as long as the client lives, so a client is left running
     (`python -m nemo_runspec.submit.detached`), which runs the Experiment attached.
+
+    Args:
+        job: The job.
+        say: Called with what is worth knowing.
+        accepted: Called when the client runs.
+
+    Raises:
+        NemotronError: Something keeps the job from starting, or its process cannot be started.
     """
-    require_supported(job.profile)
     write_job(job)
     write_launch_script(job)
-    env = {**os.environ, **{variable.name: variable.value for variable in job.env}}
-    module = "nemo_runspec.submit.detached"
-    command = [sys.executable, "-m", module, job.spec.name, str(job.job_dir), str(job.profile.processes_per_node)]
-    log = str(job.job_dir / CLIENT_LOG_FILE)
-    # Not subprocess: it takes a child that is still running at our end for a mistake.
-    pid = os.posix_spawn(
-        sys.executable,
-        command,
-        env,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-    return Submission(job.job_dir, pid)
+    name, here = job.spec.name, str(job.job_dir)
+    argv = [sys.executable, "-m", "nemo_runspec.submit.detached", name, here, str(job.profile.processes_per_node)]
+    env = {variable.name: variable.value for variable in job.env if not variable.secret}
+    what = {"command": job.command, "config": job.train_config, "startup": job.profile.startup_commands}
+    # The folder is another one each time.
+    argv, env, what = replace_text(thaw([argv, env, what]), {here: JOB_FOLDER})
+    secrets = {variable.name: variable.value for variable in job.env if variable.secret}
+    request = process(argv, job.job_dir, env=env, secrets=secrets, what=what)
+    journal = Journal(nemo_run_home())
+    sender = Sender(connection={"profile": job.profile.name}, journal=journal, home=here, job_dir=here, nodes=1)
+    WISH.set(Wish(new=job.request.new, also_told=True, tells=True, say=say))
+    entry = send(request, name.replace("/", "-"), sender)
+    if entry.job_dir != here:
+        shutil.rmtree(job.job_dir)  # nothing runs in it: the same job runs elsewhere
+    tell(journal, entry.name, lambda: accepted(entry.submitted))
+    return entry.submitted

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from nemo_runspec.artifacts import parse_reference
 from nemo_runspec.errors import EXIT_USAGE, JobFailedError, PayloadError, UsageError
-from nemo_runspec.executors import require_supported
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.stage.inputs import references
 from nemo_runspec.submit.requests import cloud_job
@@ -25,13 +24,11 @@ if TYPE_CHECKING:
 
 
 def check_place(job: Job) -> None:
-    """Refuse a job on an executor that cannot start jobs, and one to rehearse that needs no rehearsal.
+    """Refuse a job to rehearse that needs no rehearsal.
 
     Raises:
-        ProfileError: The executor cannot start jobs.
         UsageError: The profile of a rehearsal is not a cloud's.
     """
-    require_supported(job.profile)
     if job.request.rehearse and not job.in_pods:
         message = f"profile '{job.profile.name}' runs jobs with the executor '{job.profile.executor}', not on a cloud"
         raise UsageError(message, remedy="A rehearsal stands in for Lepton and DGX Cloud: leave --rehearse out.")

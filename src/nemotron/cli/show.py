@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 
-from nemo_runspec.job_folder import LOG_FILE
 from nemo_runspec.report import COLUMNS, cells
 from nemo_runspec.submit.prepare import job_description, shown_command
 
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
 
     from nemo_runspec.job import Job
     from nemo_runspec.pipeline import Plan
+    from nemo_runspec.platforms.workload import Submitted
     from nemo_runspec.step import Step, StepReport
-    from nemo_runspec.submit.experiment import Submission
 
 INDENT = "  "
 LONGEST_LINE = 100_000
@@ -118,12 +116,19 @@ def annotated_yaml(
             yield f"{key}: {text.removesuffix(NEWLINE).removesuffix(DOCUMENT_END)}", origins.get(path)
 
 
-def submitted(job: Job, submission: Submission) -> None:
+def submitted(job: Job, workload: Submitted) -> None:
     """Tell where a detached job is and how to follow and end it."""
-    typer.echo(f"{job.spec.name} runs in the background as process {submission.pid}.")
-    typer.echo(f"{INDENT}job folder  {submission.job_dir}")
-    typer.echo(f"{INDENT}follow it   tail -F {shlex.quote(str(submission.job_dir / LOG_FILE))}")
-    typer.echo(f"{INDENT}end it      kill {submission.pid}")
+    place = f"to {job.profile.name} as {workload.kind} {workload.name}"
+    typer.echo(f"{job.spec.name} was submitted {place}.")
+    typer.echo(f"{INDENT}identifier  {workload.id}")
+    commands = (("its state", "status"), ("its output", "logs"), ("follow it", "reattach"), ("end it", "cancel"))
+    for label, command in commands:
+        typer.echo(f"{INDENT}{label:<11} nemotron jobs {command} {workload.name}")
+
+
+def note(text: str) -> None:
+    """Tell something that is no output of a job's."""
+    typer.echo(text, err=True)
 
 
 def step_header(step: Step, number: int, total: int) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nemo_runspec.data_mover import Selection
     from nemo_runspec.job import Job
-    from nemo_runspec.platforms.workload import Request, Submitted
+    from nemo_runspec.platforms.workload import Request
 
 INDENT = "  "
 LONGEST_LINE = 100_000
@@ -62,16 +62,6 @@ def before_sending(changed: Sequence[str], chosen: Selection) -> None:
     for note, names in notes.items():
         if names:
             typer.secho(f"{note}: {listed(names)}", fg="yellow", err=True)
-
-
-def submitted(job: Job, workload: Submitted) -> None:
-    """Tell where a detached job is and how to follow and end it."""
-    typer.echo(f"{job.spec.name} was submitted to {job.profile.name} as {workload.kind} {workload.name}.")
-    typer.echo(f"{INDENT}identifier  {workload.id}")
-    typer.echo(f"{INDENT}job folder  {job.job_dir}")
-    commands = (("its state", "status"), ("its output", "logs"), ("follow it", "reattach"), ("end it", "cancel"))
-    for label, command in commands:
-        typer.echo(f"{INDENT}{label:<11} nemotron jobs {command} {workload.name}")
 
 
 def steps(job: Job) -> Iterator[str]:

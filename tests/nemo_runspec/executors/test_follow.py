@@ -211,4 +211,4 @@ def test_pods_that_are_never_listed_are_told() -> None:
     ],
 )
 def test_a_pod_that_a_signal_has_ended_is_blamed_last(codes: dict[str, int], failure: tuple[str, int] | None) -> None:
-    assert Ending(JobState.FAILED, codes).failure == failure
+    assert Ending(Seen(JobState.FAILED), codes).failure == failure

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from nemo_runspec.context import Mode, RecipeConfig
-from nemo_runspec.errors import JobFailedError, ProfileError
+from nemo_runspec.errors import JobFailedError
+from nemo_runspec.executors.connection import connect
+from nemo_runspec.executors.journal import Journal
 from nemo_runspec.job import Job, compile_job
+from nemo_runspec.platforms.workload import JobState, Submitted
 from nemo_runspec.submit.experiment import run_attached, run_detached
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
@@ -18,22 +21,18 @@ executor = "local"
 secrets = ["A_TOKEN"]
 env_vars = { MSG = "a 'b' $c", HF_HUB_DISABLE_IMPLICIT_TOKEN = "1", B_TOKEN = "canary-literal" }
 startup_commands = ["export LATER=1"]
-
-[cluster]
-executor = "slurm"
-account = "a"
 """
 
 BODY = "import os\nprint(os.environ['MSG'], os.environ['LATER'], os.environ['A_TOKEN'] == 'canary-0123456789')"
 
 
-def _job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str = BODY, profile: str = "here") -> Job:
+def _job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str = BODY) -> Job:
     here = tmp_path / "it's a folder"
-    here.mkdir()
+    here.mkdir(exist_ok=True)
     monkeypatch.chdir(here)
     monkeypatch.setenv("A_TOKEN", "canary-0123456789")
     write_env_file(here, PROFILE)
-    return compile_job(write_recipe(tmp_path / "recipe", body=body), RecipeConfig(profile=profile, mode=Mode.RUN))
+    return compile_job(write_recipe(tmp_path / "recipe", body=body), RecipeConfig(profile="here", mode=Mode.RUN))
 
 
 def test_an_attached_job_runs_through_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,20 +61,28 @@ def test_the_exit_code_is_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert error.value.exit_code == 3
 
 
-def test_an_executor_without_a_factory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = _job(tmp_path, monkeypatch, profile="cluster")
-    for start in (run_attached, run_detached):
-        with pytest.raises(ProfileError, match="executor 'slurm'"):
-            start(job)
-    assert not job.job_dir.exists()
-
-
-def test_a_detached_job_outlives_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detached_job_outlives_the_call_and_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Submitted] = []
     job = _job(tmp_path, monkeypatch)
-    submission = run_detached(job)
-    client = os.pidfd_open(submission.pid)
+    submitted = run_detached(job, print, told.append)
+    assert told == [submitted]
+    client = os.pidfd_open(int(submitted.id))
     assert select.select([client], [], [], 120)[0] == [client]
     os.close(client)
-    assert os.waitpid(submission.pid, 0)[1] == 0
+    assert os.waitpid(int(submitted.id), 0)[1] == 0
     assert (job.job_dir / "job.log").read_text(encoding="utf-8") == "a 'b' $c 1 True\n"
     assert (job.job_dir / "exit_code").read_text(encoding="utf-8") == "0\n"
+    entry = Journal(os.environ["NEMORUN_HOME"]).read(submitted.name)
+    assert connect("local", entry.connection).look(entry.submitted).state is JobState.SUCCEEDED
+
+
+def test_the_same_detached_job_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "import time, pathlib\nwhile not pathlib.Path('go').exists(): time.sleep(0.05)"
+    job = _job(tmp_path, monkeypatch, body)
+    first = run_detached(job, print, lambda _: None)
+    again = _job(tmp_path, monkeypatch, body)
+    assert again.job_dir != job.job_dir
+    assert run_detached(again, print, lambda _: None) == first
+    assert not again.job_dir.exists()
+    (Path.cwd() / "go").touch()
+    assert os.waitpid(int(first.id), 0)[1] == 0

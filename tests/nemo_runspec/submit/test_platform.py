@@ -52,7 +52,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 def _accepts(monkeypatch: pytest.MonkeyPatch, platform: FakePlatform) -> None:
-    def submit(_: Job) -> tuple[Submitted, Platform]:
+    def submit(_: Job, _after: object) -> tuple[Submitted, Platform]:
         return WORKLOAD, platform
 
     monkeypatch.setattr(submitting, "_submit", submit)
@@ -98,7 +98,7 @@ def test_each_end_has_its_message_and_exit_code(
 
 
 def test_a_submission_that_is_refused_is_told_as_it_is(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    def submit(_: Job) -> tuple[Submitted, Platform]:
+    def submit(_: Job, _after: object) -> tuple[Submitted, Platform]:
         message = "no such node group"
         raise RefusedError(message, status=400)
 
@@ -201,7 +201,7 @@ def _interrupt_when(started: threading.Event, again: threading.Event | None = No
 def test_ctrl_c_gives_a_submission_up_that_waits_for_a_platform(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = threading.Event()
 
-    def submit(_: Job) -> tuple[Submitted, Platform]:
+    def submit(_: Job, _after: object) -> tuple[Submitted, Platform]:
         waits.set()
         pause(600)
         refuse_if_abandoned()
@@ -218,7 +218,7 @@ def test_a_workload_that_was_accepted_meanwhile_is_stopped(job: Job, monkeypatch
     platform = FakePlatform([RUNNING], on_cancel=[CANCELLED])
     waits = threading.Event()
 
-    def submit(_: Job) -> tuple[Submitted, Platform]:
+    def submit(_: Job, _after: object) -> tuple[Submitted, Platform]:
         waits.set()
         pause(600)
         return WORKLOAD, platform
@@ -235,7 +235,7 @@ def test_a_second_ctrl_c_leaves_a_submission_that_hangs(job: Job, monkeypatch: p
     monkeypatch.setattr(watching, "LEAVE_S", 0.01)
     waits, given_up, end = threading.Event(), threading.Event(), threading.Event()
 
-    def submit(_: Job) -> tuple[Submitted, Platform]:
+    def submit(_: Job, _after: object) -> tuple[Submitted, Platform]:
         waits.set()
         pause(600)
         given_up.set()

@@ -39,12 +39,6 @@ def test_a_blend_of_the_last_stage_stops_the_first(tmp_path: Path, monkeypatch: 
     check_ready(found)
 
 
-def test_an_executor_that_cannot_start_jobs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for job in _plan(tmp_path, monkeypatch, "run: {env: {}}\n", "cluster").jobs:
-        with pytest.raises(ProfileError, match="executor 'slurm'"):
-            check_place(job)
-
-
 def test_only_a_cloud_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_env_file(tmp_path, '[here]\nexecutor = "local"\n')

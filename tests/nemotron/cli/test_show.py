@@ -7,8 +7,8 @@ import yaml
 
 from nemo_runspec.context import RecipeConfig
 from nemo_runspec.job import Job, compile_job
+from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.step import Step, StepReport
-from nemo_runspec.submit.experiment import Submission
 from nemotron.cli import show
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
@@ -52,10 +52,12 @@ def test_a_detached_job_tells_how_to_follow_and_end_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = _job(tmp_path, monkeypatch)
-    show.submitted(job, Submission(Path("/jobs/a b"), 42))
+    show.submitted(job, Submitted("slurm", "job", "42", "hello-x"))
     shown = capsys.readouterr().out
-    assert "tail -F '/jobs/a b/job.log'" in shown
-    assert "kill 42" in shown
+    assert f"{job.spec.name} was submitted to {job.profile.name} as job hello-x." in shown
+    assert "identifier  42" in shown
+    for command in ("status", "logs", "reattach", "cancel"):
+        assert f"nemotron jobs {command} hello-x" in shown
 
 
 @pytest.mark.parametrize("width", ["80", "120"])

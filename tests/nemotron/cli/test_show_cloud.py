@@ -8,7 +8,6 @@ import pytest
 from nemo_runspec.data_mover import Selection
 from nemo_runspec.errors import JobFailedError
 from nemo_runspec.executors.request import build_request
-from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.rehearsal.report import Evidence
 from nemo_runspec.submit.requests import cloud_job as as_sent
 from nemotron.cli import show_cloud, show_platform
@@ -88,14 +87,6 @@ def test_uncommitted_files_are_named_up_to_a_point(capsys: pytest.CaptureFixture
     ]
     show_platform.before_sending([], Selection(()))
     assert capsys.readouterr().err == ""
-
-
-def test_a_detached_job_is_told_with_the_commands_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show_platform.submitted(cloud_job(tmp_path), Submitted("lepton", "job", "id-1", "hello-x"))
-    out = capsys.readouterr().out
-    assert "test/hello was submitted to far as job hello-x." in out
-    for command in ("status", "logs", "reattach", "cancel"):
-        assert f"nemotron jobs {command} hello-x" in out
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -17,6 +17,7 @@ from nemo_runspec.platforms.docker.request import DIGEST_LABEL
 from nemo_runspec.platforms.docker.troubles import missing
 from nemo_runspec.platforms.following import follow
 from nemo_runspec.platforms.http import Patience, Repetition, TransientError
+from nemo_runspec.platforms.removal import remove_ended
 from nemo_runspec.platforms.small_files import read_file
 from nemo_runspec.platforms.workload import NAME, JobState, Seen, Submitted, job_folder
 
@@ -276,17 +277,20 @@ class DockerClient:
         """Remove the job's containers with their logs, and its network; see `Platform.remove`.
 
         Raises:
-            RefusedError: It still runs.
+            RefusedError: It has not ended.
+            UnreachableError: The engine cannot be asked.
         """
-        there = self._engine.containers(workload.name)
-        running = [one.name for one in there if one.is_live]
-        if running:
-            message = f"the job '{workload.name}' still runs: {', '.join(running)}"
-            raise RefusedError(message, remedy="Cancel it first.")
+        found = self.look(workload)
+        if found.state is JobState.LOST:  # of several containers some may be left
+            self._remove(workload.name)
+        remove_ended(workload.name, found, lambda: self._remove(workload.name))
+
+    def _remove(self, name: str) -> None:
+        there = self._engine.containers(name)
         for container in there:
             self._engine.remove(container)
-        self._tidied.discard(workload.name)
-        self._tidy(workload.name, there)
+        self._tidied.discard(name)
+        self._tidy(name, there)
 
 
 def _is_whole(containers: Sequence[Container]) -> bool:

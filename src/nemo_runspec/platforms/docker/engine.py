@@ -117,10 +117,15 @@ class Engine:
             found: Mapping[str, Any] = client.inspect_image(name)
             return found
 
+    def about(self) -> Mapping[str, Any]:
+        """Give what the engine says about itself, as `docker info` does."""
+        with self._asking("the engine's own description") as client:
+            found: Mapping[str, Any] = client.info()
+            return found
+
     def is_rootless(self) -> bool:
         """Tell whether root in its containers is the user that runs it."""
-        with self._asking("how the engine runs") as client:
-            return any("name=rootless" in option for option in client.info().get("SecurityOptions") or ())
+        return any("name=rootless" in option for option in self.about().get("SecurityOptions") or ())
 
     def containers(self, name: str) -> list[Container]:
         """Give the containers of a job, in order.

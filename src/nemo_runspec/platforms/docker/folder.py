@@ -90,6 +90,7 @@ class JobFolder:
         """
         with _writing(self.path):
             (self.path / _CANCELLED).unlink(missing_ok=True)
+            _make_private(self.path / CODE_FOLDER)  # where a launch script begins
             if request.source is not None:
                 _unpack(request.source, self.path / CODE_FOLDER)
             for name, (content, executable) in request.files.items():

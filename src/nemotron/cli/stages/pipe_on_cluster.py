@@ -30,10 +30,9 @@ def run_on_cluster(checked: Plan) -> Iterator[StepReport]:
         Each stage's report as it ends.
     """
     from nemo_runspec.submit.chain import follow_chain, submit_chain  # noqa: PLC0415 - only a cluster needs its client
-    from nemotron.cli import show_platform  # noqa: PLC0415 - as above
 
     if checked.requests[0].mode is Mode.BATCH:
-        submit_chain(checked.jobs, show_platform.submitted)
+        submit_chain(checked.jobs, show.submitted)
         return
     sent = submit_chain(checked.jobs, _waits)
     steps = checked.steps

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nemo_runspec.context import Mode
 from nemo_runspec.submit.job_files import check_sources, chosen_sources
 from nemo_runspec.submit.platform import execute_on_platform
-from nemotron.cli import show_platform
+from nemotron.cli import show, show_platform
 from nemotron.cli.stages.rehearse import rehearse_job
 
 if TYPE_CHECKING:
@@ -28,6 +28,6 @@ def run_on_platform(job: Job) -> None:
     if job.request.rehearse:
         rehearse_job(job)
     elif job.request.mode is Mode.BATCH:
-        execute_on_platform(job, detach=True, accepted=lambda workload, _: show_platform.submitted(job, workload))
+        execute_on_platform(job, detach=True, accepted=lambda workload, _: show.submitted(job, workload))
     else:
         execute_on_platform(job)

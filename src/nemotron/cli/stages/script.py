@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nemo_runspec.artifacts import parse_reference
@@ -57,4 +58,4 @@ def submit(job: Job) -> None:
     if job.request.mode is Mode.RUN:
         experiment.run_attached(job)
     else:
-        show.submitted(job, experiment.run_detached(job))
+        experiment.run_detached(job, show.note, partial(show.submitted, job))

@@ -9,7 +9,7 @@ from nemo_runspec.context import Mode, RecipeConfig
 from nemo_runspec.errors import JobFailedError, UsageError
 from nemo_runspec.step import Step
 from nemotron.cli.stages.pipe import run_pipeline
-from tests.nemo_runspec.recipes import write_recipe
+from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,7 @@ def test_a_dry_run_shows_every_stage(steps: list[Step], tmp_path: Path, capsys: 
     assert not (tmp_path / "output").exists()
 
 
-def test_a_pipeline_does_not_run_detached(steps: list[Step]) -> None:
+def test_a_pipeline_does_not_run_detached_on_this_machine(steps: list[Step], tmp_path: Path) -> None:
+    write_env_file(tmp_path, '[x]\nexecutor = "local"\n')
     with pytest.raises(UsageError, match="attached"):
         run_pipeline(RecipeConfig(mode=Mode.BATCH, profile="x"), "test", steps)

@@ -7,7 +7,7 @@ import pytest
 from nemo_runspec.context import Mode
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.platforms.workload import Submitted
-from nemotron.cli import show_platform
+from nemotron.cli import show
 from nemotron.cli.stages import platform
 from tests.nemotron.cli.clouds import cloud_job
 
@@ -30,7 +30,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(platform, "execute_on_platform", execute)
     monkeypatch.setattr(platform, "rehearse_job", lambda _: found.append("rehearsed"))
-    monkeypatch.setattr(show_platform, "submitted", lambda _job, _workload: found.append("told"))
+    monkeypatch.setattr(show, "submitted", lambda _job, _workload: found.append("told"))
     return found
 
 

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.context import Mode, RecipeConfig
-from nemo_runspec.errors import ArtifactNotFoundError, ProfileError
+from nemo_runspec.errors import ArtifactNotFoundError
+from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.submit import experiment
 from nemotron.cli.stages.script import run_script
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from nemo_runspec.job import Job
@@ -36,9 +38,9 @@ def test_the_maker_of_a_missing_artifact_is_named(tmp_path: Path) -> None:
 def test_the_mode_decides_how_a_job_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, Job]] = []
 
-    def detach(job: Job) -> experiment.Submission:
+    def detach(job: Job, _say: object, accepted: Callable[[Submitted], None]) -> None:
         started.append(("detached", job))
-        return experiment.Submission(job.job_dir, 1)
+        accepted(Submitted("local", "process", "1", "hello-x"))
 
     monkeypatch.setattr(experiment, "run_attached", lambda job: started.append(("attached", job)))
     monkeypatch.setattr(experiment, "run_detached", detach)
@@ -49,9 +51,3 @@ def test_the_mode_decides_how_a_job_starts(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "ran-here").exists()
     run_script(RecipeConfig(), script)
     assert (tmp_path / "ran-here").exists()
-
-
-def test_an_executor_that_cannot_start_jobs_is_refused_in_a_dry_run_too(tmp_path: Path) -> None:
-    script = write_recipe(tmp_path / "recipe")
-    with pytest.raises(ProfileError, match="executor 'slurm'"):
-        run_script(RecipeConfig(profile="cluster", mode=Mode.RUN, dry_run=True), script)
