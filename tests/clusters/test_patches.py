@@ -40,7 +40,7 @@ def _unpatched(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "rsync", module.rsync)
 
 
-def send(connection: Any, tmp_path: Path, slurm: SlurmBed, known_hosts: Path) -> None:  # noqa: ANN401 - fabric's
+def send(connection: Any, tmp_path: Path, slurm: SlurmBed, known_hosts: Path) -> None:  # noqa: ANN401 - fabric ships no types
     """Let nemo-run send a folder, with a file of known hosts of the test's own."""
     (tmp_path / "exp").mkdir(exist_ok=True)
     (tmp_path / "exp" / "file").write_text("sent", encoding="utf-8")
@@ -50,7 +50,7 @@ def send(connection: Any, tmp_path: Path, slurm: SlurmBed, known_hosts: Path) ->
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # invoke leaves its pipes open
 def test_a_new_host_stops_nemo_run_and_with_the_patch_is_remembered(
-    connection: Any,  # noqa: ANN401 - fabric's
+    connection: Any,  # noqa: ANN401 - fabric ships no types
     tmp_path: Path,
     slurm: SlurmBed,
     sshd: SshBed,

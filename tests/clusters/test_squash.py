@@ -97,8 +97,9 @@ def test_two_who_want_an_image_import_it_once_on_a_compute_node(
     assert "squashfs-root/etc/random" in command("unsquashfs", "-l", found[0])
 
 
-def test_after_the_client_and_the_import_were_killed_the_next_one_succeeds(
-    profile: SlurmProfile, shell: Shell, image: str, tmp_path: Path
+@pytest.mark.parametrize("all_of_it", [True, False], ids=["and the import", "alone"])
+def test_after_the_client_was_killed_the_next_one_succeeds(
+    profile: SlurmProfile, shell: Shell, image: str, tmp_path: Path, *, all_of_it: bool
 ) -> None:
     keys = ("account", "partition", "time", "host", "user", "identity", "known_hosts", "remote_job_dir")
     table = "".join(f'{key} = "{getattr(profile, key)}"\n' for key in keys)
@@ -110,10 +111,11 @@ def test_after_the_client_and_the_import_were_killed_the_next_one_succeeds(
         wait_until(lambda: any(final.parent.glob(".*.part.*/image.sqsh")), 30, "the import")
         client.send_signal(signal.SIGKILL)
         client.wait(10)
-    killed = kill_all_about(str(final.parent))
-    assert any("mksquashfs" in words for words in killed)
-    assert any("flock" in words for words in killed)
-    assert not final.exists()
+    if all_of_it:
+        killed = kill_all_about(str(final.parent))
+        assert any("mksquashfs" in words for words in killed)
+        assert any("flock" in words for words in killed)
+        assert not final.exists()
     path = ensure_squashed_image(shell, image, profile.job_root, srun_options=squash_options(profile), timeout_s=60)
     assert path == str(final)
     assert "squashfs-root/etc/random" in command("unsquashfs", "-l", path)

@@ -202,6 +202,7 @@ def test_an_import_that_was_killed_leaves_no_image_and_the_next_one_cleans_up(
         ("[INFO] a\nWrite failed because No space left on device\nFATAL ERROR", "No space left", "Make room"),
         ("mksquashfs: Disk quota exceeded", "quota", "Make room"),
         ("[ERROR] Something\nsrun: error: n1: task 0: Exited with exit code 1", "Something", "enroot import docker://"),
+        ("Could not create x\nsrun: error: n1: task 0: Exited with exit code 1", "Could not create x", "enroot import"),
         ("", "exit code 1", "enroot import"),
     ],
 )
