@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +9,9 @@ from nemo_runspec.errors import ProfileError
 from nemo_runspec.platforms.shell.local import LocalShell
 from nemo_runspec.platforms.shell.openssh import SshShell
 from nemo_runspec.prepare.login_node import shell_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("tunnel", ["local", None])
