@@ -137,7 +137,7 @@ def test_setup_lines_that_end_the_script_fail_the_job(tmp_path: Path) -> None:
         job = SlurmJob(home=str(tmp_path / f"home{number}"), tasks=TASKS, setup_lines=lines)
         run = run_job(request(job, files=files(b""), env={}, secrets={"A": "b"}), tmp_path / f"run{number}")
         assert (run.code, run.told("exit/job.0"), run.steps) == (code, str(code), ())
-        assert "setup_lines have ended the job" in run.said
+        assert "setup_lines end it" in run.said
         assert not (run.folder / "secrets.sh").exists()
 
 

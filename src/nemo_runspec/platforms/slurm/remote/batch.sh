@@ -133,10 +133,10 @@ nemo_finish() {
     nemo_end "${told:-$nemo_code}"
 }
 
-# The script ends without nemo_finish: setup_lines have ended it.
+# The script ends without nemo_finish: setup_lines have ended it, or a folder could not be made.
 nemo_left() {
     nemo_plain
-    nemo_say "setup_lines have ended the job with exit code $1"
+    nemo_say "the script has ended before its tasks, with exit code $1: setup_lines end it, or a folder cannot be made"
     nemo_end "$(($1 == 0 ? 1 : $1))"
 }
 
