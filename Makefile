@@ -43,7 +43,7 @@ constraints: ## write constraints.txt anew, with the newest versions that pyproj
 	$(PYTHON) scripts/install.py --lock --torch "$(TORCH)"
 
 clean: ## remove the virtual environments and what tools left behind (output/ stays)
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 # Each wider installation covers the narrower ones.
 $(VENV)/.installed-tiny: $(INPUTS)
