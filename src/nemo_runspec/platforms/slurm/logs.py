@@ -112,7 +112,8 @@ class RemoteLogs:
             PlatformError: They cannot be asked for.
         """
         with self._changed:
-            is_fresh = self._listed is not None and self._patience.clock() - self._listed < SLOWEST_S
+            # Of a job that is over, who asks now asks for the last time.
+            is_fresh = not self._over and self._listed is not None and self._patience.clock() - self._listed < SLOWEST_S
             sizes = dict(self._sizes)
         if not is_fresh:
             sizes = dict(self._ask(()).sizes)

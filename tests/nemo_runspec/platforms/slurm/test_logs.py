@@ -77,6 +77,16 @@ def test_pods_are_what_has_logs(cluster: Cluster) -> None:
     assert Job(cluster).logs.pods() == (f"{NAME}-2", f"{NAME}-10", f"{NAME}-batch")
 
 
+def test_pods_of_a_job_that_is_over_are_complete(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOWEST_S", 60.0)
+    job = Job(cluster)
+    assert job.logs.pods() == ()
+    job.write("task-0.0.log", b"")
+    assert job.logs.pods() == (), "it was asked for just now"
+    job.end()
+    assert job.logs.pods() == (f"{NAME}-0",)
+
+
 def test_a_job_without_a_folder_has_no_logs(cluster: Cluster) -> None:
     for folder in ("logs", "exit", ""):
         (cluster.job / folder).rmdir()
