@@ -6,10 +6,11 @@ These declarations are the only place where a key is named; checking, completion
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from nemo_runspec.env.base import TEXT, Profile
 from nemo_runspec.env.cloud_profiles import DGXCloudProfile, LeptonProfile
+from nemo_runspec.env.slurm_rules import NO_CONTAINER, slurm_problems
 from nemo_runspec.env.tables import TableField, key, table_fields
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.paths import absolute
@@ -132,9 +133,10 @@ class SlurmProfile(Profile):
         return (f"{self.job_root}/workspace", "its remote_job_dir") if self.tunnel == "ssh" else None
 
     def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
-        """Yield, besides, what SSH needs and is not there."""
+        """Yield, besides, what Slurm would not get as it is written, and what SSH needs and is not there."""
         # Not super(): with slots=True the class that super() remembers is not the one that the decorator returns.
         yield from Profile.conflicts(self, wrong)
+        yield from slurm_problems(self, wrong)
         if self.tunnel != "ssh":
             return
         for name, example in (("host", "login.cluster.example"), ("remote_job_dir", "/lustre/me/jobs")):
@@ -142,9 +144,6 @@ class SlurmProfile(Profile):
                 message = f"profile '{self.name}': tunnel = \"ssh\" needs '{name}'"
                 yield Problem(message, self.where("tunnel"), f'Add, for example: {name} = "{example}"')
 
-
-NO_CONTAINER: Final = "none"
-"""A `container_image` of Slurm profiles: the job runs on the node itself, whatever image the script names."""
 
 _PROFILES: tuple[type[Profile], ...] = (LocalProfile, DockerProfile, SlurmProfile, LeptonProfile, DGXCloudProfile)
 EXECUTORS: Mapping[str, type[Profile]] = freeze({profile.executor: profile for profile in _PROFILES})

@@ -36,7 +36,7 @@ def submit_chain(jobs: Sequence[Job], accepted: Callable[[Job, Submitted], None]
                 sent.append(submit(job, stop, to_stderr, accepted=_of(job, accepted), after=after))
         except UnreachableError:
             raise
-        except BaseException:
+        except BaseException:  # whatever it is, nothing may be left waiting for a job that never comes
             cancel(sent)
             raise
     return sent

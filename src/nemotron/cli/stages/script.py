@@ -49,13 +49,12 @@ def submit(job: Job) -> None:
         from nemotron.cli.stages.platform import run_on_platform  # noqa: PLC0415 - only a platform needs its clients
 
         run_on_platform(job)
-        return
-    if job.request.mode is Mode.LOCAL:
+    elif job.request.mode is Mode.LOCAL:
         execute_local(job)
-        return
-    from nemo_runspec.submit import experiment  # noqa: PLC0415 - only a profile needs nemo-run
-
-    if job.request.mode is Mode.RUN:
-        experiment.run_attached(job)
     else:
-        experiment.run_detached(job, show.note, partial(show.submitted, job))
+        from nemo_runspec.submit import experiment  # noqa: PLC0415 - only a profile needs nemo-run
+
+        if job.request.mode is Mode.RUN:
+            experiment.run_attached(job)
+        else:
+            experiment.run_detached(job, show.note, partial(show.submitted, job))
