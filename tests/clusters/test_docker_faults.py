@@ -168,7 +168,7 @@ def test_a_cancel_that_comes_too_late_changes_nothing(client: DockerClient, home
 
 def test_remove(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
     workload = client.submit(shell(home, "sleep 600", nodes=2), "remove-1")
-    with pytest.raises(RefusedError, match="still runs"):
+    with pytest.raises(RefusedError, match="is running; only what an ended job has left is removed"):
         client.remove(workload)
     client.cancel(workload)
     client.remove(workload)
@@ -187,9 +187,11 @@ def test_the_engine_is_away(home: Path, docker_bed: DockerBed) -> None:
     docker_bed.stop_daemon()
     try:
         assert client.look(workload).state is JobState.UNREACHABLE
-        for ask in (client.pods, client.cancel, client.remove):
+        for ask in (client.pods, client.cancel):
             with pytest.raises(UnreachableError, match="there is no Docker engine running at unix://"):
                 ask(workload)
+        with pytest.raises(UnreachableError, match="cannot be asked, so that nothing of it is removed"):
+            client.remove(workload)
         with pytest.raises(UnreachableError, match="no Docker engine"):
             client.find("job", "away-1")
         with pytest.raises(UnreachableError, match="no Docker engine"):

@@ -159,6 +159,8 @@ class DockerBed:
     def thaw(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
+        if self._daemon is not None:
+            self._daemon.send(signal.SIGCONT)  # nsenter stops with its child
 
     def _signal(self, number: signal.Signals) -> None:
         # The engine is in a process namespace, where it has the number that it wrote down.
