@@ -134,6 +134,7 @@ def follow(sent: Sent, stop: Stop, say: Callable[[str], None], interruption: Int
     with open_private(watched.log_path) as log:
         show = Output(sent.workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
         ending = watch(watched, show, stop=stop, say=say)
+    Journal(nemo_run_home()).saw_end(sent.workload.name, ending)
     for name in (RESULT_FILE, ERROR_FILE) if ending.state.is_final else ():
         content = sent.platform.read(sent.workload, name)
         if content is not None:
