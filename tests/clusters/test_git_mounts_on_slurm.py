@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import RefusedError
+from nemo_runspec.executors.platform import Task
+from nemo_runspec.executors.slurm import create_slurm_executor
 from nemo_runspec.git_mounts import GitMount, parse
 from nemo_runspec.prepare.clones import clone_git_repos_via_tunnel
 from nemo_runspec.prepare.login_node import shell_of
 from tests.clusters.profiles import slurm_profile
 from tests.nemo_runspec.git_mounts.repositories import commit, git, make_repository
+
+SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +97,42 @@ def test_the_commit_is_that_of_the_submission(shell: Shell, home: str, repositor
     assert old.endswith(first)
     assert new.endswith(second)
     assert (Path(old) / "who.txt").read_text(encoding="utf-8") == "first"
+
+
+def test_a_job_sees_the_repository_that_its_profile_names(
+    slurm: SlurmBed, sshd: SshBed, repository: Path, checkout: Path
+) -> None:
+    system = slurm.images / "system+1"  # of this machine, mounted into an image with nothing in it
+    system.mkdir()
+    system.chmod(0o755)
+    home = str(slurm.work / "auto-mount")
+    profile = slurm_profile(
+        slurm,
+        sshd,
+        remote_job_dir=home,
+        container_image="system:1",
+        mounts=(
+            *(f"{path}:{path}:ro" for path in SYSTEM),
+            f"${{auto_mount:git+file://{repository}@main,/opt/app}}",
+        ),
+    )
+    pinned = git(checkout, "rev-parse", "HEAD")
+    executor = create_slurm_executor(profile)
+    tasks = [Task("read", "cat /opt/app/who.txt")]
+    # Nothing is cloned, nor anybody asked, until it is submitted.
+    assert f"/clones/{repository.stem}-main:/opt/app" in executor.request(tasks).body["sbatch"]
+    assert not Path(home).exists()
+    entry = executor.submit("auto-mount", tasks)
+    commit(checkout, "later")
+    git(repository, "fetch", "--quiet", str(checkout), "main:main")
+    state = slurm.wait_for(entry.id)
+    folder = Path(home, "jobs", entry.name)
+    assert state == "COMPLETED", [path.read_text(encoding="utf-8") for path in (folder / "logs").iterdir()]
+    text = (folder / "job.sbatch").read_text(encoding="utf-8")
+    mount = f"{home}/clones/{repository.stem}-{pinned}:/opt/app"
+    assert mount in text
+    assert all(mount in record["options"]["container-mounts"] for record in slurm.record(entry.id))
+    assert "first" in (folder / "logs" / "task-0.0.log").read_text(encoding="utf-8")
 
 
 def test_a_repository_that_asks_for_a_login_is_refused_without_a_question(

@@ -481,7 +481,10 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **arguments)
 	int lock = lock_file(run, name);
 	if (lock < 0)
 		return fail("cannot lock", folder);
+	/* The job's own, such as 077, is for its files and not for the folders that a container is made of. */
+	mode_t mask = umask(022);
 	int result = mount_container(spank, folder);
+	umask(mask);
 	close(lock);
 	if (result)
 		return -1;
@@ -491,8 +494,10 @@ int slurm_spank_task_init_privileged(spank_t spank, int count, char **arguments)
 	if (mount(root, root, NULL, MS_BIND | MS_REC, NULL))
 		return fail("couldn't mount", root);
 	image_environment(spank, root);
+	mask = umask(022);
 	if (system_mounts(root) || user_mounts(spank, folder, root))
 		return -1;
+	umask(mask);
 	if (given[READONLY] && mount(NULL, root, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL))
 		return fail("couldn't make read-only", root);
 	if (chroot(root))

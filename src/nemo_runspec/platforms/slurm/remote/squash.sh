@@ -60,6 +60,8 @@ mkdir -p -- "$folder/.cache/layers" "$folder/.cache/data" || exit 1
 
 # ENROOT_TEMP_PATH stays the node's own: layers are unpacked there, which shared file systems often cannot do.
 export ENROOT_CACHE_PATH="$folder/.cache/layers" ENROOT_DATA_PATH="$folder/.cache/data"
+# srun hands its umask on, and an image must not lose what its files let others do; the folder is private all the same.
+umask 022
 # shellcheck disable=SC2016 # it is the compute node that fills this in
 srun --nodes=1 --ntasks=1 --job-name=nemotron-squash --export=ALL "$@" \
     bash -c 'command -v enroot >/dev/null 2>&1 || { echo "enroot is not there" >&2; exit 69; }
