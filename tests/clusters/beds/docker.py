@@ -61,7 +61,7 @@ class DockerBed:
             bed.start_daemon()
             for name in names:
                 bed.load(name)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: nothing of a bed that nobody gets may go on
             bed.stop()
             raise
         return bed
