@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,9 @@ from nemo_runspec.executors.fault_points import POINTS, VARIABLE
 from nemo_runspec.rehearsal.inventory import MOVER_SHAPE, LeptonInventory, RunaiInventory
 from nemo_runspec.rehearsal.sandbox import Sandbox
 from nemo_runspec.rehearsal.twin import Twin
+from tests.clusters.beds import images
+from tests.clusters.cluster_projects import NEMO_RUN_HOME, docker_project, slurm_project
+from tests.clusters.docker_jobs import names
 from tests.clusters.projects import Project
 
 if TYPE_CHECKING:
@@ -27,7 +32,7 @@ pytestmark = pytest.mark.slow
 WAITS = "import time\nprint('it waits', flush=True)\ntime.sleep(600)"
 SAYS = "print('it ran', flush=True)"
 CLIENTS = 4
-HOME = "nemo_run"
+NOWHERE = "http://127.0.0.1:9/api/v1"
 WAIT_S = 120
 
 
@@ -37,63 +42,82 @@ class Place:
 
     Args:
         profile: The profile that leads to it.
-        environment: Variables of its clients.
-        env_file: Text of env.toml -> the text with which the profile leads there.
-        jobs: Gives the names of all jobs that the server has ever accepted.
+        make: Makes a project with that profile in a folder.
+        jobs: Gives the names of all jobs that the server has.
+        away: Variables of a client that cannot reach it; none where that is tested elsewhere.
     """
 
     profile: str
-    environment: Mapping[str, str]
-    env_file: Callable[[str], str]
+    make: Callable[[Path], Project]
     jobs: Callable[[], list[str]]
-
-    def project(self, folder: Path) -> Project:
-        project = Project.make(folder, {**self.environment, "NEMORUN_HOME": str(folder / HOME)})
-        path = folder / "env.toml"
-        path.write_text(self.env_file(path.read_text(encoding="utf-8")), encoding="utf-8")
-        return project
+    away: Mapping[str, str]
 
 
-def lepton_place(twin: Twin, inventory: LeptonInventory, empty: Path) -> Place:
-    variables = {
-        "LEPTON_WORKSPACE_ID": inventory.workspace_id,
-        "LEPTON_WORKSPACE_TOKEN": inventory.token,
-        "LEPTON_WORKSPACE_URL": twin.url,
-        "LEPTON_CACHE_DIR": str(empty),
-    }
-    return Place("lepton", variables, lambda text: text, lambda: [seen.name for seen in twin.workloads])
+def cloud_project(folder: Path, environment: Mapping[str, str], places: Mapping[str, str]) -> Project:
+    """Make a project whose profiles lead to a twin.
+
+    Args:
+        folder: Where.
+        environment: Variables of its clients.
+        places: Address in env.toml -> the twin's.
+    """
+    project = Project.make(folder, {**environment, "NEMORUN_HOME": str(folder / NEMO_RUN_HOME)})
+    path = folder / "env.toml"
+    text = path.read_text(encoding="utf-8")
+    for usual, there in places.items():
+        text = text.replace(usual, there)
+    path.write_text(text, encoding="utf-8")
+    return project
 
 
-def runai_place(twin: Twin, inventory: RunaiInventory) -> Place:
-    def lead(text: str) -> str:
-        places = {"https://team.example/api/v1": twin.url, "https://kube.example": twin.kubernetes_url}
-        for usual, there in places.items():
-            text = text.replace(usual, there)
-        return text
-
-    variables = {"RUNAI_CLIENT_SECRET": inventory.client_secret}
-    return Place("dgxcloud", variables, lead, lambda: [seen.name for seen in twin.workloads])
-
-
-@pytest.fixture(scope="module", params=["lepton", "dgxcloud"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("place")
-    inventory: LeptonInventory | RunaiInventory
-    if request.param == "lepton":
-        shapes, volumes = frozenset({"cpu.large", MOVER_SHAPE}), frozenset({"node-nfs:shared"})
-        inventory = LeptonInventory(node_groups={"group": 8}, shapes=shapes, volumes=volumes)
-    else:
-        inventory = RunaiInventory(client_id="nemotron", projects=("my-project",), claims=frozenset({"shared"}))
+@contextmanager
+def lepton_place(folder: Path) -> Iterator[Place]:
+    shapes, volumes = frozenset({"cpu.large", MOVER_SHAPE}), frozenset({"node-nfs:shared"})
+    inventory = LeptonInventory(node_groups={"group": 8}, shapes=shapes, volumes=volumes)
     with Twin(inventory, Sandbox(), folder) as twin:
-        if isinstance(inventory, LeptonInventory):
-            yield lepton_place(twin, inventory, folder / "empty")
-        else:
-            yield runai_place(twin, inventory)
+        variables = {
+            "LEPTON_WORKSPACE_ID": inventory.workspace_id,
+            "LEPTON_WORKSPACE_TOKEN": inventory.token,
+            "LEPTON_WORKSPACE_URL": twin.url,
+            "LEPTON_CACHE_DIR": str(folder / "empty"),
+        }
+        make = partial(cloud_project, environment=variables, places={})
+        away = {"LEPTON_WORKSPACE_URL": NOWHERE}
+        yield Place("lepton", make, lambda: [seen.name for seen in twin.workloads], away)
+
+
+@contextmanager
+def runai_place(folder: Path) -> Iterator[Place]:
+    inventory = RunaiInventory(client_id="nemotron", projects=("my-project",), claims=frozenset({"shared"}))
+    with Twin(inventory, Sandbox(), folder) as twin:
+        places = {"https://team.example/api/v1": twin.url, "https://kube.example": twin.kubernetes_url}
+        variables = {"RUNAI_CLIENT_SECRET": inventory.client_secret}
+        make = partial(cloud_project, environment=variables, places=places)
+        away = {"RUNAI_CLIENT_SECRET": ""}
+        yield Place("dgxcloud", make, lambda: [seen.name for seen in twin.workloads], away)
+
+
+@pytest.fixture(scope="module", params=["lepton", "dgxcloud", "slurm", "docker"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    if request.param == "slurm":
+        slurm, sshd = request.getfixturevalue("slurm"), request.getfixturevalue("sshd")
+        make = partial(slurm_project, slurm=slurm, sshd=sshd)
+        yield Place("ssh", make, lambda: [job["name"] for job in slurm.jobs()], {"PATH": "/nowhere"})
+    elif request.param == "docker":
+        engine = request.getfixturevalue("docker_engine")
+        make = partial(docker_project, docker=engine, image=images.PYTHON)
+        away = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+        yield Place("docker", make, lambda: [name.rpartition("-")[0] for name in names(engine)], away)
+        engine.clear()
+    else:
+        make_place = {"lepton": lepton_place, "dgxcloud": runai_place}[request.param]
+        with make_place(tmp_path_factory.mktemp("place")) as made:
+            yield made
 
 
 @pytest.fixture
 def project(place: Place, tmp_path: Path) -> Iterator[Project]:
-    made = place.project(tmp_path / "project")
+    made = place.make(tmp_path / "project")
     yield made
     for job in listed(made):
         if not job["final"]:
@@ -130,7 +154,7 @@ def test_row_11_a_client_killed_at_any_step_and_its_command_again_make_one_job(
     assert made in ([], [only])
     (job,) = listed(project)
     assert (job["key"], job["confirmed"], job["final"]) == (only, True, False)
-    assert list((project.folder / HOME / "nemo_runspec" / "jobs" / ".locks").iterdir()) == []
+    assert list((project.folder / NEMO_RUN_HOME / "nemo_runspec" / "jobs" / ".locks").iterdir()) == []
 
 
 def test_row_13_the_same_command_many_times_at_once_makes_one_job(place: Place, project: Project) -> None:
@@ -201,10 +225,7 @@ def test_a_place_that_is_gone_is_unreachable_and_nothing_of_it_is_touched(place:
     code, out, err = submit(project, place, project.script(WAITS))
     assert code == 0, out + err
     (job,) = listed(project)
-    nowhere = "http://127.0.0.1:9/api/v1"
-    away = replace(
-        project, environment={**project.environment, "RUNAI_CLIENT_SECRET": "", "LEPTON_WORKSPACE_URL": nowhere}
-    )
+    away = replace(project, environment={**project.environment, **place.away})
     code, out, err = away.run("jobs", "status", job["key"], "--json")
     assert (code, json.loads(out)["state"]) == (1, "unreachable"), err
     code, out, err = away.run("jobs", "prune", "--older-than", "0s", "--json")

@@ -285,6 +285,7 @@ class PlatformExecutor:
             home=self.home,
             experiment=self.experiment_id or "",
             job_dir=self.job_dir,
+            nodes=self.nodes,
         )
         return send(request, title, sender)
 

@@ -89,7 +89,7 @@ def _intent(request: Request, title: str, sender: Sender, client: Platform) -> E
         title=title,
         experiment=sender.experiment,
         job_dir=sender.job_dir,
-        pod_job_dir=job_folder(sender.home, name),
+        pod_job_dir=_folder(request.platform, sender, name),
         digest=request.digest,
         connection=connection,
         fingerprint=fingerprint_of(request.platform, place_of(request.platform, connection), title, request.digest),
@@ -98,12 +98,17 @@ def _intent(request: Request, title: str, sender: Sender, client: Platform) -> E
     )
 
 
+def _folder(platform: str, sender: Sender, name: str) -> str:
+    """Give the job's folder where it runs; on this machine there is only the one that it has been given."""
+    return sender.job_dir if platform == "local" else job_folder(sender.home, name)
+
+
 def _named(intent: Entry, claimed: Claimed, sender: Sender) -> Entry:
     """Give what an earlier submission was to be called to the job that takes its place."""
     if claimed.resumed is None:
         return intent
     name = claimed.resumed.name
-    return replace(intent, name=name, pod_job_dir=job_folder(sender.home, name))
+    return replace(intent, name=name, pod_job_dir=_folder(intent.platform, sender, name))
 
 
 def _sent(request: Request, entry: Entry, journal: Journal, client: Platform, claimed: Claimed) -> Entry:
