@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_runspec.env_vars import build_env_vars
 from nemo_runspec.executors import create_executor, get_executor_type, get_startup_commands
 from nemo_runspec.executors.local import create_local_executor
+from nemo_runspec.prepare.clones import clone_git_repos_via_tunnel
 from nemo_runspec.submit.local import execute_local
 from nemo_runspec.submit.platform import execute_on_platform as execute_cloud
 
 if TYPE_CHECKING:
     from nemo_runspec.executors.dgxcloud import create_dgxcloud_executor
+    from nemo_runspec.executors.docker import create_docker_executor
     from nemo_runspec.executors.lepton import create_lepton_executor
+    from nemo_runspec.executors.slurm import create_slurm_executor
 
 __all__ = [
     "build_env_vars",
+    "clone_git_repos_via_tunnel",
     "create_dgxcloud_executor",
+    "create_docker_executor",
     "create_executor",
     "create_lepton_executor",
     "create_local_executor",
+    "create_slurm_executor",
     "execute_cloud",
     "execute_local",
     "get_executor_type",
@@ -29,7 +35,9 @@ __all__ = [
 
 _WITH_NEMO_RUN: Final = {
     "create_dgxcloud_executor": "nemo_runspec.executors.dgxcloud",
+    "create_docker_executor": "nemo_runspec.executors.docker",
     "create_lepton_executor": "nemo_runspec.executors.lepton",
+    "create_slurm_executor": "nemo_runspec.executors.slurm",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import nemo_run
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nemo_runspec.env import DockerProfile
+    from nemo_runspec.executors.journal import Entry
     from nemo_runspec.platforms.workload import Request
 
 SCHEDULER = "nemo_runspec_docker"
@@ -75,6 +77,20 @@ class DockerExecutor(PlatformExecutor, nemo_run.DockerExecutor):  # type: ignore
             shm_size=self.shm_size,
             network=self.network,
         )
+
+    def submit(self, title: str, tasks: Sequence[Task]) -> Entry:
+        """Start a job, when the folder for its results is there: the engine mounts none that is missing.
+
+        Args:
+            title: What the job is called.
+            tasks: Its tasks.
+
+        Raises:
+            NemotronError: The job cannot be built, or the engine refuses it or cannot be reached.
+        """
+        if self.workspace.startswith("/"):
+            Path(self.workspace).mkdir(parents=True, exist_ok=True)
+        return super().submit(title, tasks)
 
     def request(self, tasks: Sequence[Task]) -> Request:
         """Give the containers of a job.
