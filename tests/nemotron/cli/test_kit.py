@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from nemo_runspec import doctor
 from nemo_runspec.errors import ConfigError, ProfileError, UsageError
 from nemotron.cli import kit
 from nemotron.cli.main import app
@@ -128,6 +129,6 @@ def test_a_profile_that_is_not_there_is_a_finding_among_the_others() -> None:
     assert "Did you mean 'here'?" in result.stdout
 
 
-def test_help_imports_nothing_of_a_cluster() -> None:
-    assert kit.TIMEOUT_S == 5.0
-    assert "squash" in invoke("--help").stdout
+def test_the_time_that_help_tells_is_the_doctors() -> None:
+    assert kit.TIMEOUT_S == doctor.TIMEOUT_S
+    assert {"squash", "doctor"} <= set(invoke("--help").stdout.split())
