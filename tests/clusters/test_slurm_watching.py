@@ -14,6 +14,7 @@ import pytest
 from nemo_runspec.errors import RefusedError
 from nemo_runspec.executors.follow import Follower
 from nemo_runspec.platforms.names import new_token
+from nemo_runspec.platforms.slurm import status
 from nemo_runspec.platforms.slurm.client import SlurmClient
 from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask
 from nemo_runspec.platforms.slurm.request import request
@@ -38,6 +39,12 @@ SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CAN
 def place(slurm: SlurmBed, sshd: SshBed) -> Iterator[Place]:
     with logged_in(slurm, sshd, slurm.work / "jobs of mine") as place:
         yield place
+
+
+@pytest.fixture
+def sure_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is late where accounting has never heard of a job."""
+    monkeypatch.setattr(status, "_SURE_AFTER_S", 0.0)
 
 
 def changes(seen: list[Seen]) -> list[tuple[JobState, int]]:
@@ -80,6 +87,7 @@ def test_cancelling_and_removing(place: Place) -> None:
     assert place.look(job).state is CANCELLED, "Slurm knows it still"
 
 
+@pytest.mark.usefixtures("sure_at_once")
 def test_cancelling_while_it_waits_and_when_it_is_unknown(place: Place) -> None:
     job = place.submit("true", "--begin=now+1hour")
     place.cancel(job)
@@ -87,6 +95,7 @@ def test_cancelling_while_it_waits_and_when_it_is_unknown(place: Place) -> None:
     place.cancel(Submitted("slurm", "job", "999999", job.name))
 
 
+@pytest.mark.usefixtures("sure_at_once")
 def test_another_jobs_number(place: Place) -> None:
     """A controller that has lost its records counts from 1 again."""
     other = place.submit("sleep 300")
@@ -173,7 +182,7 @@ def test_row_9_a_lost_node(place: Place) -> None:
     marks = place.home / "again"
     body = f'echo here; [ -e "{marks}" ] || sleep 12; [ -n "$SLURM_RESTART_COUNT" ] && exit 4; exit 0'
     job = place.submit(body, "-wn2")
-    place.until(job, RUNNING)
+    place.begun(job)
     place.bed.lose_node("n2")
     try:
         wait_until((place.folder(job) / "exit/job.0").exists, 60, "the end of the first attempt")
@@ -209,10 +218,11 @@ def test_row_8_accounting_down(place: Place) -> None:
     assert place.look(job).exit_code == 3
 
 
+@pytest.mark.slow
 def test_row_7_a_frozen_controller(place: Place) -> None:
     """While it runs accounting tells; once it has ended its file does; a job of which nothing is known did not fail."""
-    job = place.submit("sleep 8; exit 3")
-    place.until(job, RUNNING)
+    job = place.submit("echo here; sleep 8; exit 3")
+    place.begun(job)
     place.bed.freeze_controller()
     try:
         assert place.look(job).state in {RUNNING, JobState.UNKNOWN, JobState.UNREACHABLE}
@@ -223,9 +233,10 @@ def test_row_7_a_frozen_controller(place: Place) -> None:
     assert place.until(job)[-1].exit_code == 3
 
 
+@pytest.mark.slow
 def test_row_7_a_stopped_controller(place: Place) -> None:
-    job = place.submit("sleep 6; exit 0")
-    place.until(job, RUNNING)
+    job = place.submit("echo here; sleep 6; exit 0")
+    place.begun(job)
     place.bed.stop_controller()
     try:
         place.bed.stop_accounting()
@@ -239,6 +250,7 @@ def test_row_7_a_stopped_controller(place: Place) -> None:
     assert (seen[-1].state, seen[-1].exit_code) == (SUCCEEDED, 0)
 
 
+@pytest.mark.slow
 def test_row_7_ssh_down(place: Place, sshd: SshBed) -> None:
     job = place.submit("for i in $(seq 12); do echo $i; sleep 0.5; done; exit 3")
     logs = place.logs(job)

@@ -91,6 +91,11 @@ class Place:
     def logs(self, job: Submitted) -> RemoteLogs:
         return RemoteLogs(self.shell, str(self.home), job)
 
+    def begun(self, job: Submitted) -> None:
+        """Wait until a job's first task has said something: that it runs does not say that its tasks do."""
+        log = self.folder(job) / "logs/task-0.0.log"
+        wait_until(lambda: log.exists() and log.stat().st_size > 0, 30, f"output of {job.name}")
+
     def forgotten(self, job: Submitted) -> None:
         """Wait until the controller does not know a job any more."""
 
