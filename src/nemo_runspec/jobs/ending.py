@@ -17,6 +17,7 @@ from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from nemo_runspec.executors.journal import Entry, Journal
     from nemo_runspec.platforms.workload import Platform, Submitted
@@ -52,6 +53,16 @@ def cancel(entry: Entry, journal: Journal) -> JobStatus:
         message = f"'{entry.name}' was asked to stop, and whether it has is not known: it cannot be asked any more"
         raise UnreachableError(message, remedy=f"Look again: nemotron jobs status {entry.name}")
     return JobStatus(known, seen)
+
+
+def followed_log(journal: Journal, name: str) -> Path:
+    """Give the file that keeps what was shown of a job when it was followed again.
+
+    Args:
+        journal: Where it is recorded.
+        name: The job's key.
+    """
+    return journal.folder.parent / "logs" / f"{name}.log"
 
 
 def reattach(
@@ -91,9 +102,9 @@ def reattach(
     submission: Future[tuple[Submitted, Platform]] = Future()
     submission.set_result((entry.submitted, platform))
     stop.watch(submission)
-    folder = journal.folder.parent / "logs"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    watched = Watched(platform, entry.submitted, entry.title or entry.name, folder / f"{entry.name}.log")
+    log_path = followed_log(journal, entry.name)
+    log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    watched = Watched(platform, entry.submitted, entry.title or entry.name, log_path)
     watched.log_path.unlink(missing_ok=True)  # what comes is all of it again
     with signals_passed_on(stop) as interruption, open_private(watched.log_path) as log:
         show = Output(entry.submitted, several=entry.nodes != 1, log=log, redact=redactor.text)

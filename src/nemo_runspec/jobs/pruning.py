@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.errors import NemotronError
 from nemo_runspec.executors.connection import connect
+from nemo_runspec.jobs.ending import followed_log
 from nemo_runspec.jobs.looking import PLACE_S, JobStatus, list_jobs, seconds
 from nemo_runspec.platforms.workload import JobState
 
@@ -75,5 +76,6 @@ def _pruned(job: JobStatus, journal: Journal, *, dry_run: bool) -> Pruned:
         connect(entry.platform, entry.connection).remove(entry.submitted)
     except NemotronError as error:
         return Pruned(job, removed=False, why=error.message)
+    followed_log(journal, entry.name).unlink(missing_ok=True)
     journal.forget(entry.name)
     return Pruned(job, removed=True)

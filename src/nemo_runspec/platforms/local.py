@@ -84,7 +84,8 @@ class LocalClient:
     def submit(self, request: Request, name: str) -> Submitted:
         """Start the process in a session of its own; see `Platform.submit`."""
         place = self._home / name
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
         with _lock(place) as descriptor:
             if descriptor is not None and not (place / _PROCESS).exists():
                 folder = request.names[JOB_FOLDER]
