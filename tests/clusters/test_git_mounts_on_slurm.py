@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import RefusedError
+from nemo_runspec.executors.connection import shell_of
 from nemo_runspec.executors.platform import Task
 from nemo_runspec.executors.slurm import create_slurm_executor
+from nemo_runspec.executors.slurm_request import slurm_connection
 from nemo_runspec.git_mounts import GitMount, parse
 from nemo_runspec.prepare.clones import clone_git_repos_via_tunnel
-from nemo_runspec.prepare.login_node import shell_of
 from tests.clusters.profiles import slurm_profile
 from tests.nemo_runspec.git_mounts.repositories import commit, git, make_repository
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shell(slurm: SlurmBed, sshd: SshBed) -> Iterator[Shell]:
-    shell = shell_of(slurm_profile(slurm, sshd))
+    shell = shell_of(slurm_connection(slurm_profile(slurm, sshd)))
     yield shell
     shell.close()
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import RefusedError
-from nemo_runspec.prepare.login_node import shell_of
+from nemo_runspec.executors.connection import shell_of
+from nemo_runspec.executors.slurm_request import slurm_connection
 from nemo_runspec.prepare.squash import ensure_squashed_image, image_file, squash_options
 from tests.clusters.beds.processes import command, wait_until
 from tests.clusters.profiles import slurm_profile
@@ -39,7 +40,7 @@ def profile(slurm: SlurmBed, sshd: SshBed, request: pytest.FixtureRequest) -> Sl
 
 @pytest.fixture
 def shell(profile: SlurmProfile) -> Iterator[Shell]:
-    shell = shell_of(profile)
+    shell = shell_of(slurm_connection(profile))
     yield shell
     shell.close()
 
@@ -78,7 +79,7 @@ def test_two_who_want_an_image_import_it_once_on_a_compute_node(
 ) -> None:
     before, calls = len(imports(slurm)), slurm.calls("enroot")
     found: list[str] = []
-    other = shell_of(profile)
+    other = shell_of(slurm_connection(profile))
 
     def squash(on: Shell) -> None:
         found.append(

@@ -12,10 +12,11 @@ from nemo_runspec.doctor.facts import read_facts
 from nemo_runspec.doctor.findings import Check, fail, ok
 from nemo_runspec.doctor.here import programs
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.connection import shell_of
+from nemo_runspec.executors.slurm_request import slurm_connection
 from nemo_runspec.git_mounts import is_git_mount, parse, pin
 from nemo_runspec.paths import PathKind, absolute, kind_of
 from nemo_runspec.platforms.slurm.job import PROFILE_FLAGS, sbatch_options
-from nemo_runspec.prepare.login_node import shell_of
 from nemo_runspec.prepare.squash import REMOTE_SCRIPTS, image_file
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def login_node(profile: SlurmProfile, timeout_s: float) -> Iterator[Finding]:
     """
     asked = questions(profile)
     limit_s = max(_SHORTEST_S, timeout_s - _CONNECTION_S)
-    shell = shell_of(profile)
+    shell = shell_of(slurm_connection(profile))
     before, started = time.time(), time.monotonic()
     try:
         answer = shell.bash(_SCRIPT, f"{limit_s:.1f}", *asked.words(), timeout_s=timeout_s)

@@ -17,8 +17,15 @@ from nemo_runspec.executors.once import WISH
 from nemo_runspec.executors.parts import parts_of
 from nemo_runspec.executors.platform import PlatformExecutor, Task, common_fields, recorded
 from nemo_runspec.executors.registration import register
-from nemo_runspec.executors.slurm_request import SlurmSettings, mounted, repositories, slurm_request, slurm_settings
-from nemo_runspec.paths import absolute
+from nemo_runspec.executors.slurm_request import (
+    SSH_KEYS,
+    SlurmSettings,
+    mounted,
+    reached,
+    repositories,
+    slurm_request,
+    slurm_settings,
+)
 from nemo_runspec.platforms.slurm.job import PROFILE_FLAGS
 from nemo_runspec.prepare.clones import clone_git_repos_via_tunnel, require_container
 from nemo_runspec.prepare.squash import IMPORT_FLAGS, ensure_squashed_image, image_file
@@ -92,17 +99,7 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
     @property
     def connection(self) -> Mapping[str, str]:
         """How the cluster is reached; what is not given is OpenSSH's own choice."""
-        given = {
-            "host": self.host,
-            "port": str(self.port or ""),
-            "user": self.user,
-            "identity": self.identity,
-            "known_hosts": self.known_hosts,
-            "accept_new": "true" if self.accept_new_host_keys else "",
-        }
-        told = {name: value for name, value in given.items() if value} if self.host else {}
-        tunnel = "ssh" if self.host else "local"
-        return {**super().connection, "home": self.job_root, "tunnel": tunnel, **told}
+        return {**super().connection, "home": self.job_root, **reached(self)}
 
     @property
     def settings(self) -> SlurmSettings:
@@ -206,15 +203,9 @@ def create_slurm_executor(
         ProfileError: A secret's value is not in the environment.
     """
     settings = slurm_settings(profile)
-    reached = {
-        "host": profile.host or "",
-        "port": profile.port or 0,
-        "user": profile.user or "",
-        **{name: _file(getattr(profile, name)) for name in ("identity", "known_hosts")},
-        "accept_new_host_keys": bool(profile.accept_new_host_keys),
-    }
     flags = {name: settings.flags[name] for name in PROFILE_FLAGS if settings.flags.get(name) is not None}
-    fields = {**common_fields(profile, env_vars or {}), **flags, **(reached if profile.tunnel == "ssh" else {})}
+    ssh = {name: getattr(profile, name) for name in SSH_KEYS if profile.tunnel == "ssh" and getattr(profile, name)}
+    fields = {**common_fields(profile, env_vars or {}), **flags, **ssh}
     return SlurmExecutor(
         **fields,
         job_root=settings.home,
@@ -228,10 +219,6 @@ def create_slurm_executor(
         setup_lines=settings.setup_lines or None,
         launcher=launcher,
     )
-
-
-def _file(given: str | None) -> str:
-    return str(absolute(given, error=ProfileError)) if given else ""
 
 
 register(SlurmExecutor, SCHEDULER, keeps_dependencies=True)

@@ -6,12 +6,14 @@ Nothing of nemo-run is imported here, because a dry-run of the command line goes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.data_mover import JOB_LINK
+from nemo_runspec.errors import ProfileError
 from nemo_runspec.executors.source import with_source
 from nemo_runspec.git_mounts import is_git_mount, parse
-from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask, sbatch_options
+from nemo_runspec.paths import absolute
+from nemo_runspec.platforms.slurm.job import PROFILE_FLAGS, SlurmJob, SlurmTask, sbatch_options
 from nemo_runspec.platforms.slurm.request import request
 from nemo_runspec.platforms.workload import job_folder
 from nemo_runspec.prepare.clones import clone_folder, require_container
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from nemo_runspec.executors.source import Source
     from nemo_runspec.platforms.workload import JobFiles, Request
 
-CACHE_VARIABLE = "HF_HOME"
+SSH_FILES: Final = ("identity", "known_hosts")
+SSH_KEYS: Final = ("host", "port", "user", *SSH_FILES, "accept_new_host_keys")
+"""Keys of a profile that say how a login node is reached."""
+
+CACHE_VARIABLE: Final = "HF_HOME"
 """Where models and datasets of Hugging Face are kept: on the cluster's file system, for all jobs."""
 
 
@@ -76,6 +82,35 @@ def _is_below(folder: str, other: str) -> bool:
     return folder == other or folder.startswith(f"{other.rstrip('/')}/")
 
 
+def reached(place: Any) -> dict[str, str]:  # noqa: ANN401 - a profile, or an executor of nemo-run, which ships no types
+    """Give how a cluster is reached, as texts; what is not given is OpenSSH's own choice.
+
+    Args:
+        place: A `SlurmProfile` or a `SlurmExecutor`, which have the same names for it.
+
+    Raises:
+        ProfileError: The path of a file begins with the home of an unknown user.
+    """
+    # An executor has nemo-run's tunnel, which says nothing here.
+    by_ssh = place.tunnel == "ssh" if isinstance(place.tunnel, str | None) else bool(place.host)
+    if not by_ssh:
+        return {"tunnel": "local"}
+    given = {name: getattr(place, name) for name in SSH_KEYS if getattr(place, name)}
+    files: dict[str, str] = {n: str(absolute(given[n], error=ProfileError)) for n in SSH_FILES if n in given}
+    plain = {name: str(value) for name, value in given.items() if name not in (*SSH_FILES, "accept_new_host_keys")}
+    accepts = {"accept_new": "true"} if given.get("accept_new_host_keys") else {}
+    return {"tunnel": "ssh", **plain, **files, **accepts}
+
+
+def slurm_connection(profile: SlurmProfile) -> dict[str, str]:
+    """Give the connection of a profile, as `connection.shell_of` takes it.
+
+    Raises:
+        ProfileError: As `reached`.
+    """
+    return {"profile": profile.name, "home": profile.job_root, **reached(profile)}
+
+
 def repositories(profile: SlurmProfile) -> list[str]:
     """Give the entries of a profile's `mounts` that are repositories to clone."""
     return [mount for mount in profile.mounts if isinstance(mount, str) and is_git_mount(mount)]
@@ -113,7 +148,7 @@ def slurm_settings(profile: SlurmProfile, *, clones: Sequence[str] = ()) -> Slur
         mounts=(*own, *clones),
         nodes=profile.nodes or 1,
         tasks_per_node=profile.ntasks_per_node or 1,
-        flags=profile.as_config(),
+        flags={name: getattr(profile, name) for name in PROFILE_FLAGS},
         additional=dict(profile.additional_parameters),
         srun_args=tuple(profile.srun_args),
         setup_lines=profile.setup_lines or "",

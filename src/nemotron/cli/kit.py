@@ -47,7 +47,8 @@ def squash_command(
         UsageError: The profile is not a Slurm cluster's, or nobody names an image.
     """
     from nemo_runspec.executors import resolve_profile  # noqa: PLC0415 - help needs none of this
-    from nemo_runspec.prepare.login_node import shell_of  # noqa: PLC0415 - the same
+    from nemo_runspec.executors.connection import shell_of  # noqa: PLC0415 - the same
+    from nemo_runspec.executors.slurm_request import slurm_connection  # noqa: PLC0415 - the same
     from nemo_runspec.prepare.squash import ensure_squashed_image, squash_options  # noqa: PLC0415 - the same
 
     found = resolve_profile(load_env_profile(profile))
@@ -58,7 +59,7 @@ def squash_command(
     if wanted is None:
         message = f"profile '{found.name}' names no container image"
         raise UsageError(message, remedy=f"Name one: nemotron kit squash {found.name} nvcr.io/nvidia/nemo:25.11")
-    shell = shell_of(found)
+    shell = shell_of(slurm_connection(found))
     try:
         path = ensure_squashed_image(
             shell,
