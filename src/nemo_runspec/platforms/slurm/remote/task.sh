@@ -16,55 +16,56 @@
 #             exit/.ended.ATTEMPT           the code of the task that was ended first: by a signal that ends it at once,
 #                                           as those are that end the others when one has failed
 #   exits with the launch script's exit code
-{ set +x; } 2>/dev/null
-export NEMO_RUNSPEC_JOB_DIR=$1
-launch=$2 label=$3 attempt=$4 address=$5 port=$6 nodes=$7 secrets=$8
-exits=$NEMO_RUNSPEC_JOB_DIR/exit
-own=$exits/$label-${SLURM_PROCID:-0}.$attempt
+{ set +vx; } 2>/dev/null
+# What is set here is called nemo_...: any other name may be a variable of the job or of its container image.
+nemo_exits=$1/exit
+nemo_own=$nemo_exits/$3-${SLURM_PROCID:-0}.$4
+nemo_attempt=$4
 
-told() { # told CODE: writes it where the batch script looks for it, and exits with it
+nemo_told() { # nemo_told CODE: writes it where the batch script looks for it, and exits with it
     local name=.failed
-    printf '%s\n' "$1" >"$own.part" && mv -f "$own.part" "$own"
+    printf '%s\n' "$1" >"$nemo_own.part" && mv -f "$nemo_own.part" "$nemo_own"
     case $1 in
     0) exit 0 ;;
     137 | 143) name=.ended ;;
     esac
     # Only the first of all tasks on all nodes can make the file.
-    (set -o noclobber && printf '%s\n' "$1" >"$exits/$name.$attempt") 2>/dev/null
+    (set -o noclobber && printf '%s\n' "$1" >"$nemo_exits/$name.$nemo_attempt") 2>/dev/null
     exit "$1"
 }
 
-if [ "$secrets" = yes ] && [ ! -r "$NEMO_RUNSPEC_JOB_DIR/secrets.sh" ]; then
-    echo "nemo_runspec: $NEMO_RUNSPEC_JOB_DIR/secrets.sh is gone: the job had ended before; submit it anew" >&2
-    told 1
+if [ "$8" = yes ] && [ ! -r "$1/secrets.sh" ]; then
+    echo "nemo_runspec: $1/secrets.sh is gone: the job had ended before; submit it anew" >&2
+    nemo_told 1
 fi
-. "$NEMO_RUNSPEC_JOB_DIR/environment.sh" || told 1
-[ "$secrets" != yes ] || . "$NEMO_RUNSPEC_JOB_DIR/secrets.sh" || told 1
-export NODE_RANK=${SLURM_NODEID:-0} NNODES=$nodes MASTER_ADDR=$address MASTER_PORT=$port
 
 # Where Slurm tracks processes in control groups, it signals the processes that it has started itself: this one alone, which
-# passes it on. bash lets what it starts in the background ignore INT and QUIT, and read nothing.
+# passes it on. bash lets what it starts in the background ignore INT and QUIT, and read nothing. The job's variables are set
+# for its program alone: with another PATH, say, this script would not find mv.
 (
     trap - INT QUIT
-    exec "$BASH" "$NEMO_RUNSPEC_JOB_DIR/$launch"
+    . "$1/environment.sh" || exit 1
+    [ "$8" != yes ] || . "$1/secrets.sh" || exit 1
+    export NEMO_RUNSPEC_JOB_DIR=$1 NODE_RANK=${SLURM_NODEID:-0} NNODES=$7 MASTER_ADDR=$5 MASTER_PORT=$6
+    exec "$BASH" "$1/$2"
 ) <&0 &
-program=$!
-signalled=''
-for name in HUP INT QUIT ALRM USR1 USR2 TERM; do
-    trap "signalled=yes; kill -s $name $program 2>/dev/null" "$name"
+nemo_program=$!
+nemo_signalled=''
+for nemo_name in HUP INT QUIT ALRM USR1 USR2 TERM; do
+    trap "nemo_signalled=yes; kill -s $nemo_name $nemo_program 2>/dev/null" "$nemo_name"
 done
 
 # `wait` returns early when a signal comes in; of a program that was waited for it knows nothing the second time.
-code=''
+nemo_code=''
 while :; do
-    signalled=''
-    wait "$program" 2>/dev/null
-    next=$?
-    [ "$next" != 127 ] || [ -z "$code" ] || break
-    code=$next
-    [ -n "$signalled" ] || kill -0 "$program" 2>/dev/null || break
+    nemo_signalled=''
+    wait "$nemo_program" 2>/dev/null
+    nemo_next=$?
+    [ "$nemo_next" != 127 ] || [ -z "$nemo_code" ] || break
+    nemo_code=$nemo_next
+    [ -n "$nemo_signalled" ] || kill -0 "$nemo_program" 2>/dev/null || break
 done
-case $code in
-129 | 13[0-9] | 14[0-3]) echo "nemo_runspec: the program was ended by signal $((code - 128))" >&2 ;;
+case $nemo_code in
+129 | 13[0-9] | 14[0-3]) echo "nemo_runspec: the program was ended by signal $((nemo_code - 128))" >&2 ;;
 esac
-told "$code"
+nemo_told "$nemo_code"
