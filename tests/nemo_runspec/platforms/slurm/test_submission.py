@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import threading
 from pathlib import Path
@@ -59,6 +60,18 @@ def test_a_job_is_submitted_with_its_files(home: Path, queue: Queue) -> None:
     open_to_others = [path for path in home.rglob("*") if path.stat().st_mode & 0o077 and SMALL.sha256 not in str(path)]
     assert open_to_others == []
     assert not list(folder.glob(".files*")) + list(folder.glob(".sending"))
+
+
+def test_results_have_the_callers_umask(home: Path, queue: Queue) -> None:
+    seen = home.parent / "umask"
+    queue.fault(f"umask > {shlex.quote(str(seen))}")
+    before = os.umask(0o027)
+    try:
+        submitted(home)
+    finally:
+        os.umask(before)
+    assert seen.read_text(encoding="ascii").strip() == "0027"
+    assert [path for path in (home / "jobs").rglob("*") if path.stat().st_mode & 0o077] == []
 
 
 def test_a_name_is_submitted_once(home: Path, queue: Queue) -> None:

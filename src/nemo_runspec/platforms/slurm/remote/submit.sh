@@ -7,6 +7,7 @@
 # With 75 where it is not known whether there is a job, or where what was read is not whole.
 # What is to be told is on standard error.
 set -u
+mask=$(umask)
 umask 077
 locale=${LC_ALL-}
 export LC_ALL=C
@@ -65,6 +66,8 @@ send() { # [OPTION...]: sets `id` where sbatch tells it, `said` to its other wor
     local code
     printf '%s\n' "$name" > "$folder/.sending" || give_up 73
     said=$(
+        # Slurm hands both on to the job, whose results may be for others too.
+        umask "$mask"
         if [ -n "$locale" ]; then export LC_ALL="$locale"; else unset LC_ALL; fi
         cd -- "$folder" && exec timeout -k 5 45 sbatch --parsable "$@" job.sbatch 2>&1 < /dev/null
     )
