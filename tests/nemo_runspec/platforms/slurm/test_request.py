@@ -26,6 +26,8 @@ REMOTE = Path(request_module.__file__).with_name("remote")
 
 NAMES = st.one_of(
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True),
+    # Such as a script may use for itself, and such as bash has.
+    st.sampled_from(["launch", "attempt", "own", "exits", "code", "label", "name", "program", "secrets"]),
     st.sampled_from(["lower", "BASH_ENV", "IFS", "RANDOM", "UID", "SHELLOPTS", "_", "PWD", "SLURM_X", "LC_ALL", "PS4"]),
 )
 VALUES = st.one_of(
@@ -62,6 +64,27 @@ def test_every_variable_reaches_the_program_as_it_is_or_is_refused(
         assert {name: seen.get(name) for name in expected} == expected
         assert list(root.rglob("canary")) == []
         assert not (run.folder / "secrets.sh").exists()
+
+
+def test_secrets_are_in_no_log_whatever_setup_lines_switch_on(tmp_path: Path) -> None:
+    job = SlurmJob(home=str(tmp_path / "home"), tasks=TASKS, setup_lines="set -xv; export SHELLOPTS")
+    run = run_job(request(job, files=files(b"exit 0\n"), env={}, secrets={"TOKEN": "s3cret"}), tmp_path / "run")
+    assert run.code == 0
+    assert "nemo_start" in run.said
+    assert "s3cret" not in run.said
+
+
+def test_a_jobs_variables_are_its_programs_alone(tmp_path: Path) -> None:
+    run = run_job(ask(tmp_path, b"exit 3\n", env={"PATH": "/nowhere"}), tmp_path / "run")
+    assert (run.code, run.told("exit/task-0.0")) == (3, "3")
+
+
+@pytest.mark.parametrize(("noted", "then"), [("", "7"), ("8\n", "8")])
+def test_a_job_notes_its_number_where_its_submission_could_not(tmp_path: Path, noted: str, then: str) -> None:
+    folder = tmp_path / "home" / "jobs" / NAMED
+    folder.mkdir(parents=True)
+    (folder / ".jobid").write_text(noted, encoding="ascii")
+    assert run_job(ask(tmp_path), tmp_path / "run").told(".jobid") == then
 
 
 def test_the_body_says_what_the_job_is_and_holds_no_secret(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@
 #           nemo_secrets         variable: `yes` where secrets.sh belongs to the job
 #           dependents           Slurm numbers of jobs that wait for this one, one on a line
 #           exit/.*.<attempt>    what the tasks tell, see task.sh
-#   writes  exit/job.<attempt>   the job's own exit code, as its last thing, and only where it ended by itself: of a time
+#   writes  .jobid               the job's identifier, where the submission did not live to learn it
+#           exit/job.<attempt>   the job's own exit code, as its last thing, and only where it ended by itself: of a time
 #                                limit, a cancellation or a preemption, Slurm's own state tells; a second line says
 #                                `memory` where a task had no more of it
 #   exits with the job's own exit code
@@ -17,6 +18,10 @@ nemo_labels=() nemo_pids=() nemo_code='' nemo_stopped='' nemo_signal='' nemo_pre
 nemo_address='' nemo_port='' nemo_cause=''
 
 mkdir -p "$nemo_job/logs" "$nemo_job/exit" || exit
+# With it a job that has run is found again when Slurm knows it no longer.
+[ -s "$nemo_job/.jobid" ] || [ -z "${SLURM_JOB_ID:-}" ] || {
+    printf '%s\n' "$SLURM_JOB_ID" >"$nemo_job/.jobid.job" && mv -f "$nemo_job/.jobid.job" "$nemo_job/.jobid"
+} || rm -f "$nemo_job/.jobid.job"
 # Slurm knows one log of this script for all attempts, into which it writes itself too: that of the first.
 [ "$nemo_attempt" = 0 ] || exec >>"$nemo_job/logs/batch.$nemo_attempt.log" 2>&1
 
