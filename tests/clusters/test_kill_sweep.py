@@ -7,52 +7,84 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nemo_runspec.executors.fault_points import POINTS, VARIABLE
 from tests.clusters.beds import images
-from tests.clusters.cluster_projects import NEMO_RUN_HOME, docker_project, slurm_project
-from tests.clusters.docker_jobs import names
-from tests.clusters.places import Place, lepton_place, runai_place
+from tests.clusters.cluster_projects import docker_project, slurm_project
+from tests.clusters.places import (
+    Place,
+    docker_jobs,
+    frozen,
+    lepton_place,
+    local_jobs,
+    local_project,
+    misled,
+    runai_place,
+)
+from tests.clusters.projects import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from tests.clusters.beds.docker import DockerBed
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
 
 WAITS = "import time\nprint('it waits', flush=True)\ntime.sleep(600)"
 SAYS = "print('it ran', flush=True)"
 CLIENTS = 4
+ELSEWHERE = ("lepton", "dgxcloud", "slurm", "docker")
 WAIT_S = 120
+
+
+ELSEWHERE = ("lepton", "dgxcloud", "slurm", "docker")
+
+
+def local_project(folder: Path, homes: Path) -> Project:
+    project = Project.make(folder, {"NEMORUN_HOME": str(homes / folder.parent.name)})
+    (folder / "env.toml").write_text('[here]\nexecutor = "local"\n', encoding="utf-8")
+    return project
 
 
 @pytest.fixture(scope="module", params=[*ELSEWHERE, "local"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("place")
     if request.param == "slurm":
         slurm, sshd = request.getfixturevalue("slurm"), request.getfixturevalue("sshd")
         make = partial(slurm_project, slurm=slurm, sshd=sshd)
-        away = partial(misled, PATH="/nowhere")
-        yield Place("ssh", make, lambda _: [job["name"] for job in slurm.jobs()], away)
+        yield Place("ssh", make, lambda: [job["name"] for job in slurm.jobs()], {"PATH": "/nowhere"})
     elif request.param == "docker":
         engine = request.getfixturevalue("docker_engine")
         make = partial(docker_project, docker=engine, image=images.PYTHON)
-        jobs = partial(_docker_jobs, engine=engine)
-        yield Place("docker", make, jobs, partial(frozen, engine=engine))
+        yield Place("docker", make, lambda: [name.rpartition("-")[0] for name in names(engine)], {})
         engine.clear()
     elif request.param == "local":
-        yield Place("here", local_project, local_jobs, misled)
+        make = partial(local_project, homes=folder)
+        processes = "*/nemo_runspec/local/*/process"  # of jobs that have one, or had one
+        yield Place("here", make, lambda: [path.parent.name for path in folder.glob(processes)], {})
     else:
         make_place = {"lepton": lepton_place, "dgxcloud": runai_place}[request.param]
-        with make_place(tmp_path_factory.mktemp("place")) as made:
+        with make_place(folder) as made:
             yield made
+
+
+@contextmanager
+def unreachable(place: Place, project: Project, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """Give a project whose clients cannot reach the place for a while."""
+    if place.away:
+        yield replace(project, environment={**project.environment, **place.away})
+        return
+    engine = request.getfixturevalue("docker_engine")
+    engine.freeze()
+    try:
+        yield project
+    finally:
+        engine.thaw()
 
 
 @pytest.fixture
@@ -80,35 +112,35 @@ def submit(project: Project, place: Place, script: str, *more: str) -> tuple[int
 def test_row_11_a_client_killed_at_any_step_and_its_command_again_make_one_job(
     place: Place, project: Project, point: str
 ) -> None:
-    before = place.jobs(project)
+    before = place.jobs()
     script = project.script(WAITS)
     dying = replace(project, environment={**project.environment, VARIABLE: point})
     code, out, err = submit(dying, place, script)
     assert code == -signal.SIGKILL, out + err
-    made = [name for name in place.jobs(project) if name not in before]
+    made = [name for name in place.jobs() if name not in before]
     assert len(made) == (0 if POINTS.index(point) < POINTS.index("after-call") else 1)
     code, out, err = submit(project, place, script)
     assert code == 0, out + err
-    (only,) = (name for name in place.jobs(project) if name not in before)
+    (only,) = (name for name in place.jobs() if name not in before)
     assert only in out
     assert made in ([], [only])
     (job,) = listed(project)
     assert (job["key"], job["confirmed"], job["final"]) == (only, True, False)
-    assert list((project.folder / NEMO_RUN_HOME / "nemo_runspec" / "jobs" / ".locks").iterdir()) == []
+    assert list((Path(project.environment["NEMORUN_HOME"]) / "nemo_runspec" / "jobs" / ".locks").iterdir()) == []
 
 
 def test_row_13_the_same_command_many_times_at_once_makes_one_job(place: Place, project: Project) -> None:
-    before = place.jobs(project)
+    before = place.jobs()
     script = project.script(WAITS)
     clients = [project.start("run", script, "--batch", place.profile) for _ in range(CLIENTS)]
     ends = [(*client.communicate(timeout=WAIT_S), client.returncode) for client in clients]
     assert [code for *_, code in ends] == [0] * CLIENTS, ends
-    (only,) = (name for name in place.jobs(project) if name not in before)
+    (only,) = (name for name in place.jobs() if name not in before)
     assert all(only in out for out, *_ in ends)
     code, out, err = submit(project, place, script, "--new")
     assert code == 0, out + err
-    assert len(place.jobs(project)) == len(before) + 2
-    assert {job["key"] for job in listed(project)} == {name for name in place.jobs(project) if name not in before}
+    assert len(place.jobs()) == len(before) + 2
+    assert {job["key"] for job in listed(project)} == {name for name in place.jobs() if name not in before}
 
 
 def test_a_job_is_found_shown_and_ended_from_another_shell(place: Place, project: Project) -> None:
@@ -162,11 +194,13 @@ def test_reattach_shows_the_whole_output_and_ends_with_the_jobs_own_code(place: 
 
 
 @pytest.mark.parametrize("place", ELSEWHERE, indirect=True)
-def test_a_place_that_is_gone_is_unreachable_and_nothing_of_it_is_touched(place: Place, project: Project) -> None:
+def test_a_place_that_is_gone_is_unreachable_and_nothing_of_it_is_touched(
+    place: Place, project: Project, request: pytest.FixtureRequest
+) -> None:
     code, out, err = submit(project, place, project.script(WAITS))
     assert code == 0, out + err
     (job,) = listed(project)
-    with place.away(project) as away:
+    with unreachable(place, project, request) as away:
         code, out, err = away.run("jobs", "status", job["key"], "--json")
         assert (code, json.loads(out)["state"]) == (1, "unreachable"), err
         code, out, err = away.run("jobs", "prune", "--older-than", "0s", "--json")
