@@ -18,16 +18,8 @@ import pytest
 from nemo_runspec.executors.fault_points import POINTS, VARIABLE
 from tests.clusters.beds import images
 from tests.clusters.cluster_projects import docker_project, slurm_project
-from tests.clusters.places import (
-    Place,
-    docker_jobs,
-    frozen,
-    lepton_place,
-    local_jobs,
-    local_project,
-    misled,
-    runai_place,
-)
+from tests.clusters.docker_jobs import names
+from tests.clusters.places import Place, lepton_place, runai_place
 from tests.clusters.projects import Project
 
 if TYPE_CHECKING:
@@ -38,7 +30,6 @@ pytestmark = pytest.mark.slow
 WAITS = "import time\nprint('it waits', flush=True)\ntime.sleep(600)"
 SAYS = "print('it ran', flush=True)"
 CLIENTS = 4
-ELSEWHERE = ("lepton", "dgxcloud", "slurm", "docker")
 WAIT_S = 120
 
 
