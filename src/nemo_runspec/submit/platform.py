@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from nemo_runspec.config.save import open_private, write_private
 from nemo_runspec.env import SlurmProfile, explain_refusal
 from nemo_runspec.env_vars import process_environment
-from nemo_runspec.errors import InterruptedJobError, RefusedError
+from nemo_runspec.errors import InterruptedJobError, JobFailedError, RefusedError
 from nemo_runspec.executors import build_executor
 from nemo_runspec.executors.journal import Journal, nemo_run_home
 from nemo_runspec.executors.once import WISH, Wish
@@ -22,7 +22,7 @@ from nemo_runspec.executors.once import tell as told
 from nemo_runspec.job_folder import ERROR_FILE, LOG_FILE, RESULT_FILE, WORKLOAD_FILE
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, refuse_if_abandoned
 from nemo_runspec.submit.job_files import effective_profile, job_files, title_of
-from nemo_runspec.submit.prepare import write_job
+from nemo_runspec.submit.prepare import read_error, write_job
 from nemo_runspec.submit.signals import signals_passed_on
 from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending, watch
 
@@ -139,7 +139,14 @@ def follow(sent: Sent, stop: Stop, say: Callable[[str], None], interruption: Int
         content = sent.platform.read(sent.workload, name)
         if content is not None:
             write_private(job.job_dir / name, content.decode())
-    raise_for_ending(watched, ending, show, interrupted=interruption.number is not None, cancelled=stop.cancels)
+    interrupted = interruption.number is not None
+    # The script has shown the whole error; its first line is enough to know which one.
+    reported = None if interrupted else read_error(job.job_dir)
+    if reported and ending.seen.exit_code == reported["exit_code"]:
+        message = f"{job.spec.name}: {reported['message'].splitlines()[0]}"
+        remedy = f"Its output is kept in {watched.log_path}."
+        raise JobFailedError(message, exit_code=reported["exit_code"], remedy=remedy)
+    raise_for_ending(watched, ending, show, interrupted=interrupted, cancelled=stop.cancels)
 
 
 def _submitted(job: Job, stop: Stop, say: Callable[[str], None], after: Sequence[str]) -> tuple[Submitted, Platform]:

@@ -10,6 +10,7 @@ from nemo_runspec.artifacts import parse_reference
 from nemo_runspec.errors import EXIT_USAGE, JobFailedError, PayloadError, UsageError
 from nemo_runspec.executors.request import build_request
 from nemo_runspec.stage.inputs import references
+from nemo_runspec.submit.prepare import read_error
 from nemo_runspec.submit.requests import cloud_job
 from nemotron.needs import packages_needed
 
@@ -46,7 +47,8 @@ def makers_named(job: Job, maker: Callable[[str], str | None]) -> Iterator[None]
     except JobFailedError as error:
         names = sorted({name for value in job.inputs.values() for name in map(_name_of, references(value))})
         commands = [command for name in names if (command := maker(name))]
-        if not (job.deferred and commands and error.exit_code == EXIT_USAGE):
+        # An error that the script itself reports came after its artifacts were found.
+        if not (job.deferred and commands and error.exit_code == EXIT_USAGE) or read_error(job.job_dir):
             raise
         where = f" --run {job.profile.name}{' --rehearse' if job.request.rehearse else ''}"
         made = ", ".join(f"{command}{where}" for command in commands)

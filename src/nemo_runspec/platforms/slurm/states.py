@@ -119,6 +119,7 @@ class Answers:
         task_exits: The exit codes of the tasks of the last attempt, where the job has not told its own.
         attempt: The last attempt that has left a file; 0 where none has.
         has_secrets: Whether its file of secrets is there.
+        is_young: Whether it was submitted so recently that accounting may not have heard of it.
     """
 
     squeue: Source = field(default_factory=Source)
@@ -129,6 +130,7 @@ class Answers:
     task_exits: tuple[int, ...] = ()
     attempt: int = 0
     has_secrets: bool = False
+    is_young: bool = False
 
     @property
     def is_queued(self) -> bool:

@@ -24,7 +24,7 @@ LOOK_S: Final = 20.0
 """How long one look may take: the script gives Slurm 8 s, and the connection may have to be made."""
 
 _SURE_AFTER_S: Final = 10.0
-"""For so long nobody knows a job before it counts as lost: accounting hears of a job's end some seconds late."""
+"""For so long nobody knows a young job before it counts as lost: accounting hears of a job some seconds late."""
 
 _LOOK: Final = Path(__file__).parent / "remote" / "look.sh"
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -58,8 +58,8 @@ def look(shell: Shell, home: str, workload: Submitted, *, patience: Patience | N
     patience = patience or Patience()
     sure_at = patience.clock() + _SURE_AFTER_S
     while True:
-        seen = _look_once(shell, home, workload)
-        if seen.state is not JobState.LOST or patience.clock() >= sure_at:
+        seen, is_young = _look_once(shell, home, workload)
+        if seen.state is not JobState.LOST or not is_young or patience.clock() >= sure_at:
             return seen
         patience.sleep(patience.poll_s)
 
@@ -75,21 +75,22 @@ def check(workload: Submitted) -> None:
         raise RefusedError(message)
 
 
-def _look_once(shell: Shell, home: str, workload: Submitted) -> Seen:
+def _look_once(shell: Shell, home: str, workload: Submitted) -> tuple[Seen, bool]:
+    """Look, and tell whether the job is young."""
     check(workload)
     try:
         answer = shell.bash(_LOOK, home, workload.name, workload.id, timeout_s=LOOK_S)
     except UnreachableError:
-        return Seen(JobState.UNREACHABLE)
+        return Seen(JobState.UNREACHABLE), True
     answers = parse(answer.text, workload)
     if answers is None:
-        return Seen(JobState.UNREACHABLE)
+        return Seen(JobState.UNREACHABLE), True
     seen = judge(answers)
     if seen.state.is_final and answers.has_secrets and not answers.is_queued:
         # A job removes them itself, unless it has never run or was killed.
         with suppress(UnreachableError, RefusedError):
             remove_left(shell, home, workload, What.SECRETS)
-    return seen
+    return seen, answers.is_young
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ def parse(text: str, workload: Submitted) -> Answers | None:
     exits: dict[int, int] = {}
     tasks: list[int] = []
     starved: set[int] = set()
-    attempt, has_secrets, whole = 0, False, False
+    attempt, has_secrets, is_young, whole = 0, False, False, False
     for line in text.split("\n"):
         match line.split("\t"):
             case ["code", program, code]:
@@ -128,6 +129,8 @@ def parse(text: str, workload: Submitted) -> Answers | None:
                 tasks.append(int(code))
             case ["secrets"]:
                 has_secrets = True
+            case ["young"]:
+                is_young = True
             case ["attempt", which]:
                 attempt = int(which)
             case ["end"]:
@@ -143,6 +146,7 @@ def parse(text: str, workload: Submitted) -> Answers | None:
         task_exits=tuple(tasks),
         attempt=attempt,
         has_secrets=has_secrets,
+        is_young=is_young,
     )
 
 

@@ -82,6 +82,9 @@ _OTHER_ARGUMENTS: Final[Mapping[str, str]] = {
     "container-mounts": _KEY.format("mounts"),
     "container-workdir": _CODE,
     "chdir": _CODE,
+    "nodes": _KEY.format("nodes"),
+    "ntasks": f"{_KEY.format('nodes')}, and 'ntasks_per_node'",
+    "ntasks-per-node": _KEY.format("ntasks_per_node"),
     "multi-prog": "every task runs the launch script",
     "pty": "a task has no terminal",
     "jobid": "the tasks run in the job's own allocation",
@@ -91,7 +94,10 @@ _OTHER_ARGUMENTS: Final[Mapping[str, str]] = {
     "version": _NO_TASK,
 }
 """Arguments of srun that a profile cannot give, and why; each of their short forms is below."""
-_SHORT: Final[Mapping[str, str]] = {"o": "output", "e": "error", "D": "chdir", "h": "help", "V": "version"}
+_SHORT: Final[Mapping[str, str]] = {
+    **{"o": "output", "e": "error", "D": "chdir", "h": "help", "V": "version"},
+    **{"N": "nodes", "n": "ntasks"},
+}
 
 _OWN_VARIABLES: Final = (
     (re.compile(r"SLURMD?_.*"), "is Slurm's own and cannot be set"),

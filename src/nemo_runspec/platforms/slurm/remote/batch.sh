@@ -147,7 +147,8 @@ nemo_left() {
 
 nemo_end() {
     local number
-    trap - EXIT
+    # Of setup_lines a trap of their own is left, which tidies up something.
+    [[ $(trap -p EXIT) != *nemo_left* ]] || trap - EXIT
     if ! nemo_by_itself; then
         [ -n "$nemo_stopped" ] || nemo_stop
         exit "$(($1 == 0 ? 143 : $1))"

@@ -39,16 +39,18 @@ if [ "$8" = yes ] && [ ! -r "$1/secrets.sh" ]; then
     nemo_told 1
 fi
 
-# Where Slurm tracks processes in control groups, it signals the processes that it has started itself: this one alone, which
-# passes it on. bash lets what it starts in the background ignore INT and QUIT, and read nothing. The job's variables are set
-# for its program alone: with another PATH, say, this script would not find mv.
-(
+# The job's variables are set for its program alone: with another PATH, say, this script would not find mv.
+nemo_run() {
     trap - INT QUIT
     . "$1/environment.sh" || exit 1
     [ "$8" != yes ] || . "$1/secrets.sh" || exit 1
     export NEMO_RUNSPEC_JOB_DIR=$1 NODE_RANK=${SLURM_NODEID:-0} NNODES=$7 MASTER_ADDR=$5 MASTER_PORT=$6
     exec "$BASH" "$1/$2"
-) <&0 &
+}
+
+# Where Slurm tracks processes in control groups, it signals the processes that it has started itself: this one alone, which
+# passes it on. bash lets what it starts in the background ignore INT and QUIT, and read nothing.
+nemo_run "$@" <&0 &
 nemo_program=$!
 nemo_signalled=''
 for nemo_name in HUP INT QUIT ALRM USR1 USR2 TERM; do
