@@ -16,11 +16,7 @@ OVERRIDE = re.compile(r"^(?P<add>\+\+)?(?P<key>[A-Za-z_][\w-]*(?:\.[\w-]+)*)=(?P
 
 CLUSTER = re.compile(r"^-[A-Za-z][A-Za-z_-]")
 
-# What a mistyped option is compared with.
-OPTIONS = (
-    "--config",
-    "--run",
-    "--batch",
+MODE_FLAGS = (
     "--dry-run",
     "--rehearse",
     "--with-master",
@@ -29,8 +25,11 @@ OPTIONS = (
     "--cancel-on-interrupt",
     "--force-squash",
     "--json",
-    "--help",
 )
+"""Options that say only how a job is started, and nothing of what it does."""
+
+# What a mistyped option is compared with.
+OPTIONS = ("--config", "--run", "--batch", *MODE_FLAGS, "--help")
 
 
 class Mode(enum.Enum):

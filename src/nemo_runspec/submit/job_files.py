@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemo_runspec import yaml_text
 from nemo_runspec.config.save import train_file
-from nemo_runspec.context import Mode
+from nemo_runspec.context import MODE_FLAGS, Mode
 from nemo_runspec.data_mover import Changes, modified_files, select
 from nemo_runspec.env import Origin, SlurmProfile
 from nemo_runspec.errors import PayloadError
@@ -25,19 +25,7 @@ if TYPE_CHECKING:
     from nemo_runspec.job import Job
 
 # What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
-_MODE_FLAGS = frozenset(
-    {
-        "--dry-run",
-        "-d",
-        "--json",
-        "--rehearse",
-        "--with-master",
-        "--committed-only",
-        "--new",
-        "--cancel-on-interrupt",
-        "--force-squash",
-    }
-)
+_MODE_FLAGS = frozenset({*MODE_FLAGS, "-d"})
 
 
 @dataclass(frozen=True, slots=True)
