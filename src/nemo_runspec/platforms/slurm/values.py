@@ -95,8 +95,13 @@ _OTHER_ARGUMENTS: Final[Mapping[str, str]] = {
 }
 """Arguments of srun that a profile cannot give, and why; each of their short forms is below."""
 _SHORT: Final[Mapping[str, str]] = {
-    **{"o": "output", "e": "error", "D": "chdir", "h": "help", "V": "version"},
-    **{"N": "nodes", "n": "ntasks"},
+    "o": "output",
+    "e": "error",
+    "D": "chdir",
+    "h": "help",
+    "V": "version",
+    "N": "nodes",
+    "n": "ntasks",
 }
 
 _OWN_VARIABLES: Final = (

@@ -109,14 +109,19 @@ def test_any_other_flag_is_once() -> None:
     assert list(option_problems([("mail-user", "a\nb")])) != []
 
 
-@pytest.mark.parametrize("word", ["--mpi=pmix", "--export=ALL,FOO=b a r", "-l", "--container-name=x", "--mem-bind=q"])
+@pytest.mark.parametrize(
+    "word", ["--mpi=pmix", "--export=ALL,FOO=b a r", "--nodelist=n1", "-l", "--container-name=x", "--mem-bind=q"]
+)
 def test_an_argument_of_srun(word: str) -> None:
     assert argument_problems([word]) == []
 
 
 @pytest.mark.parametrize(
     "word",
-    ["touch", "--", "-", "=", "--output=x", "--outp=x", "-ox", "-o", "--container-mounts=/a:/b", "--pty", "--a\nb", ""],
+    [
+        *("touch", "--", "-", "=", "--output=x", "--outp=x", "-ox", "-o", "--container-mounts=/a:/b", "--pty"),
+        *("--nodes=1", "-N1", "--ntasks=2", "-n2", "--ntasks-per-node=3", "--a\nb", ""),
+    ],
 )
 def test_what_is_none(word: str) -> None:
     assert len(argument_problems([word])) == 1
