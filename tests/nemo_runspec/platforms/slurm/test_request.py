@@ -164,6 +164,12 @@ def test_setup_lines_that_end_the_script_fail_the_job(tmp_path: Path) -> None:
         assert not (run.folder / "secrets.sh").exists()
 
 
+def test_setup_lines_tidy_up_at_the_end(tmp_path: Path) -> None:
+    job = SlurmJob(home=str(tmp_path / "home"), tasks=TASKS, setup_lines="trap 'echo tidied up' EXIT")
+    run = run_job(request(job, files=files(b"exit 3\n"), env={}), tmp_path / "run")
+    assert (run.code, run.told("exit/job.0"), run.said.splitlines()[-1]) == (3, "3", "tidied up")
+
+
 def test_what_setup_lines_switch_on_changes_nothing(tmp_path: Path) -> None:
     lines = "set -eufxC; IFS=0; shopt -s failglob nullglob; trap 'exit 9' ERR; export FROM_SETUP=1"
     job = SlurmJob(home=str(tmp_path / "home"), tasks=TASKS, setup_lines=lines)
