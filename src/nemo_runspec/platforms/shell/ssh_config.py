@@ -26,6 +26,7 @@ _ALWAYS: Final = f"""\
   ForwardAgent no
   ForwardX11 no
   LogLevel ERROR
+  NoHostAuthenticationForLocalhost no
   NumberOfPasswordPrompts 0
   PermitLocalCommand no
   RemoteCommand none

@@ -58,6 +58,16 @@ def test_new_keys_are_accepted_only_by_choice(tmp_path: Path) -> None:
         ssh_config(Host(host="login", known_hosts=str(file)))
 
 
+def test_what_the_user_has_set_for_hosts_switches_no_check_off(tmp_path: Path) -> None:
+    chosen = (
+        "StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nNoHostAuthenticationForLocalhost yes\nBatchMode no\n"
+    )
+    read = read_back(ssh_config(Host(host="localhost")) + chosen, tmp_path, "localhost")
+    assert (read["stricthostkeychecking"], read["nohostauthenticationforlocalhost"]) == (["true"], ["no"])
+    assert "/dev/null" not in read["userknownhostsfile"][0]
+    assert read["batchmode"] == ["yes"]
+
+
 def test_the_users_own_configuration_comes_last() -> None:
     lines = ssh_config(Host(host="login")).splitlines()
     assert lines[-2:] == ['Include "~/.ssh/config"', 'Include "/etc/ssh/ssh_config"']
