@@ -76,11 +76,13 @@ def check_ready(plan: Pipeline) -> None:
 
     Raises:
         ProfileError: Something keeps a stage from starting, such as a secret that is not set.
-        DataError: A stage's data blend cannot be read, or names data that is not there.
+        DataError: A data blend on this machine cannot be read, or names data that is not there.
     """
     for obstacle in (obstacle for job in plan.jobs for obstacle in job.obstacles):
         raise obstacle
-    blends = [blend for job in plan.jobs if isinstance(blend := job.train_config.get("blend"), str)]
+    # A cluster's files are its own: a stage looks there, and its failure cancels the stages that wait for it.
+    here = (job for job in plan.jobs if job.profile.shares_files)
+    blends = [blend for job in here if isinstance(blend := job.train_config.get("blend"), str)]
     if not blends:
         return
     with packages_needed("data preparation"):
