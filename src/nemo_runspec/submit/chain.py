@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from nemo_runspec.job import Job
     from nemo_runspec.platforms.workload import Submitted
+    from nemo_runspec.submit.watching import Stop
 
 
 def submit_chain(jobs: Sequence[Job], accepted: Callable[[Job, Submitted], None]) -> list[Sent]:
@@ -34,12 +35,24 @@ def submit_chain(jobs: Sequence[Job], accepted: Callable[[Job, Submitted], None]
         try:
             with signals_passed_on(stop):
                 sent.append(submit(job, stop, to_stderr, accepted=_of(job, accepted), after=after))
+                _refuse_if_interrupted(job, stop)
         except UnreachableError:
             raise
         except BaseException:  # whatever it is, nothing may be left waiting for a job that never comes
             cancel(sent)
             raise
     return sent
+
+
+def _refuse_if_interrupted(job: Job, stop: Stop) -> None:
+    """Submit nothing more after a signal, also where the cluster has accepted the job in spite of it.
+
+    Raises:
+        InterruptedJobError: There was one.
+    """
+    if stop.abandoned.is_set():
+        message = f"{job.spec.name} was interrupted while it was submitted"
+        raise InterruptedJobError(message, remedy="Run the same command again to submit it.")
 
 
 def _of(job: Job, accepted: Callable[[Job, Submitted], None]) -> Callable[[Submitted, float], None]:

@@ -160,7 +160,9 @@ class Output:
         text = f"[{short_name(pod, self._workload.name)}] {clean}\n" if self._several else f"{clean}\n"
         self._log.write(text.encode(errors="backslashreplace"))
         self._log.flush()
-        sys.stdout.write(text)
+        # A character that the terminal does not have must not end the log.
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
         sys.stdout.flush()
 
     def last_lines(self, pod: str) -> str:
