@@ -68,6 +68,9 @@ class Cluster:
     def cancel(self, workload: Submitted) -> None:
         raise NotImplementedError
 
+    def read(self, workload: Submitted, name: str) -> bytes | None:
+        raise NotImplementedError
+
     def remove(self, workload: Submitted) -> None:
         raise NotImplementedError
 

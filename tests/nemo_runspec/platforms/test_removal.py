@@ -7,7 +7,7 @@ import pytest
 from nemo_runspec.errors import DeniedError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.lepton import LeptonClient
 from nemo_runspec.platforms.removal import remove_ended
-from nemo_runspec.platforms.workload import JobState, Platform, Seen, Submitted
+from nemo_runspec.platforms.workload import JobState, Seen, Submitted
 from tests.nemo_runspec.platforms.runai_answers import ID, LIST, NAME, ONE, SUBMITTED, phase
 from tests.nemo_runspec.platforms.scripted import Reply, Scripted
 

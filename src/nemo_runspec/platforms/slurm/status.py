@@ -115,7 +115,8 @@ def parse(text: str, workload: Submitted) -> Answers | None:
     exits: dict[int, int] = {}
     tasks: list[int] = []
     starved: set[int] = set()
-    attempt, has_secrets, is_young, whole = 0, False, False, False
+    attempt = 0
+    facts: set[str] = set()
     for line in text.split("\n"):
         match line.split("\t"):
             case ["code", program, code]:
@@ -127,15 +128,11 @@ def parse(text: str, workload: Submitted) -> Answers | None:
                 starved |= {int(which)} if why == _MEMORY else set()
             case ["exit", _, _, code, _] if code.strip().isdecimal():
                 tasks.append(int(code))
-            case ["secrets"]:
-                has_secrets = True
-            case ["young"]:
-                is_young = True
             case ["attempt", which]:
                 attempt = int(which)
-            case ["end"]:
-                whole = True
-    if not whole:
+            case [fact]:
+                facts.add(fact)
+    if "end" not in facts:
         return None
     return Answers(
         squeue=_source(said.get("squeue"), lambda lines: _queued(lines, workload)),
@@ -145,8 +142,8 @@ def parse(text: str, workload: Submitted) -> Answers | None:
         starved=frozenset(starved),
         task_exits=tuple(tasks),
         attempt=attempt,
-        has_secrets=has_secrets,
-        is_young=is_young,
+        has_secrets="secrets" in facts,
+        is_young="young" in facts,
     )
 
 
