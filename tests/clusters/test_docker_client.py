@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nemo_runspec.errors import RefusedError
+from nemo_runspec.platforms.contents import SECRETS_FILE
 from nemo_runspec.platforms.docker.client import DockerClient
 from nemo_runspec.platforms.docker.engine import LONGEST_LINE_BYTES
-from nemo_runspec.platforms.docker.request import SECRETS_FILE, DockerSpec, request
+from nemo_runspec.platforms.docker.request import DockerSpec, request
 from nemo_runspec.platforms.limits import KERNEL_STRING_BYTES
 from nemo_runspec.platforms.workload import NAME, Cause, JobState, Tree
 from tests.clusters.beds import images
+from tests.clusters.beds.processes import wait_until
 from tests.clusters.docker_jobs import ended, job, names, new_home, open_to_all, output, shell
 
 if TYPE_CHECKING:
@@ -130,6 +132,7 @@ def test_output_belongs_to_the_user(client: DockerClient, home: Path) -> None:
 
 CALLER = """
 import os, sys, docker, docker.context, docker.utils
+from nemo_runspec.platforms.contents import SECRETS_FILE
 from nemo_runspec.platforms.docker.client import DockerClient
 from nemo_runspec.platforms.docker.request import DockerSpec, request
 
@@ -156,22 +159,26 @@ def test_a_caller_who_is_not_root_owns_what_the_job_writes(docker_bed: DockerBed
         assert {(path.stat().st_uid, path.stat().st_gid) for path in Path(folder).rglob("*")} == {(UID, GID)}
 
 
-def test_secrets_are_in_one_private_file_until_the_end(client: DockerClient, home: Path, docker_bed: DockerBed) -> None:
+def test_secrets_are_in_one_private_file_until_all_have_them(
+    client: DockerClient, home: Path, docker_bed: DockerBed
+) -> None:
     value = "canary ' $HOME\n\"x"
     asked = shell(
-        home, f". /nemo_run/{SECRETS_FILE}; echo ${{#TOKEN}}; read -t 60 < /nemo_run/go", secrets=(("TOKEN", value),)
+        home,
+        f"until [ -e /nemo_run/go ]; do sleep 0.1; done; . /nemo_run/{SECRETS_FILE}; echo ${{#TOKEN}}",
+        secrets=(("TOKEN", value),),
+        nodes=2,
     )
     folder = home / "jobs/secret-1"
-    folder.mkdir(parents=True)
-    os.mkfifo(folder / "go")
     workload = client.submit(asked, "secret-1")
     assert (folder / SECRETS_FILE).stat().st_mode & 0o777 == 0o600
     assert "canary" not in docker_bed.run("inspect", "secret-1-0").stdout
     assert "canary" not in str(asked.body)
-    (folder / "go").write_text("\n")
-    assert output(client, workload) == [str(len(value))]
+    (folder / "go").touch()
+    wait_until(lambda: not (folder / SECRETS_FILE).exists(), 30, "removal by the job itself")
+    assert [output(client, workload, index) for index in (0, 1)] == [[str(len(value))]] * 2
     assert ended(client, workload).state is JobState.SUCCEEDED
-    assert not (folder / SECRETS_FILE).exists()
+    assert not list(folder.glob(f"{SECRETS_FILE}*"))
 
 
 @pytest.mark.parametrize(

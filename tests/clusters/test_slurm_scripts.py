@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nemo_runspec.platforms.contents import SECRETS_FILE
 from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask, job_folder
-from nemo_runspec.platforms.slurm.request import SBATCH_FILE, SECRETS_FILE, request
+from nemo_runspec.platforms.slurm.request import SBATCH_FILE, request
 from tests.clusters.beds.processes import wait_until
 from tests.nemo_runspec.platforms.slurm.standins import lay_out
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.data_mover import JOB_LINK
 from nemo_runspec.data_mover.pod.variables import CODE_FOLDER, JOB_DIR_VARIABLE
+from nemo_runspec.platforms.contents import SECRETS_FILE
 from nemo_runspec.words import startup_lines
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 LAUNCH_SCRIPT: Final = "launch.sh"
 """The script's name among the job's files."""
-
-SECRETS_FILE: Final = "secrets.sh"
-"""The private file with secret variables, where the platform has no store for them."""
 
 LAUNCH_COMMAND: Final = ("bash", f"{JOB_LINK}/{LAUNCH_SCRIPT}")
 """What each pod runs when the job's files are there."""
@@ -56,7 +54,7 @@ def launch_script(
     steps += [*pre_launch_commands, *startup_commands]
     lines = ["#!/usr/bin/env bash", "set -e", f"cd {_JOB_DIR}/{CODE_FOLDER}"]
     if has_secrets:
-        lines.append(f"{{ set +x; }} 2>/dev/null; . {_JOB_DIR}/{SECRETS_FILE}")
+        lines.append(f"{{ set +vx; }} 2>/dev/null; . {_JOB_DIR}/{SECRETS_FILE}")
     return "\n".join([*lines, *startup_lines(steps), f"exec {command}", ""])
 
 

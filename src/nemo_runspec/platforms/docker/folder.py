@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import io
 import os
-import shlex
 import shutil
-import tarfile
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import RefusedError, UnreachableError
-from nemo_runspec.platforms.docker.request import CODE_FOLDER, SECRETS_FILE
-from nemo_runspec.platforms.workload import NAME
+from nemo_runspec.platforms.contents import SECRETS_FILE, export_lines, filled, is_below, tree_files
+from nemo_runspec.platforms.docker.request import CODE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-    from nemo_runspec.platforms.workload import Request, Tree
+    from nemo_runspec.platforms.workload import Request
 
 _LOCK: Final = ".submit.lock"
 _CANCELLED: Final = ".cancelled"
 _POLL_S: Final = 0.05
+_FORGET: Final = """\
+# The last of the job's containers ({readers} of them) to read this file removes it: nobody may look when they end.
+(
+    file=${{BASH_SOURCE[0]}}
+    read -r reader </proc/sys/kernel/random/uuid && : >"$file.$reader" && readers=("$file".*-*)
+    [ "${{#readers[@]}}" -lt {readers} ] || rm -f -- "$file" "${{readers[@]}}"
+) 2>/dev/null || :
+"""
 _PRIVATE: Final = 0o600
 _PRIVATE_EXECUTABLE: Final = 0o700
 
@@ -91,14 +95,14 @@ class JobFolder:
         with _writing(self.path):
             (self.path / _CANCELLED).unlink(missing_ok=True)
             _make_private(self.path / CODE_FOLDER)  # where a launch script begins
-            if request.source is not None:
-                _unpack(request.source, self.path / CODE_FOLDER)
+            for name, content, executable in tree_files(request.source) if request.source is not None else ():
+                _write(self.path / CODE_FOLDER / name, content, _mode(executable=executable))
             for name, (content, executable) in request.files.items():
-                filled = content.replace(NAME.encode(), self.path.name.encode())
-                _write(_inside(self.path, name), filled, _PRIVATE_EXECUTABLE if executable else _PRIVATE)
+                path = _inside(self.path, name)
+                _write(path, filled(content, self.path.name), _mode(executable=executable))
             if request.secrets:
-                lines = [f"export {name}={shlex.quote(value)}\n" for name, value in request.secrets]
-                _write(self.path / SECRETS_FILE, "".join(lines).encode(errors="surrogateescape"), _PRIVATE)
+                forget = _FORGET.format(readers=len(request.body["containers"]))
+                _write(self.path / SECRETS_FILE, (export_lines(request.secrets) + forget).encode(), _PRIVATE)
 
     def discard(self) -> None:
         """Remove the folder of a job that was never accepted."""
@@ -140,11 +144,14 @@ def _unwritable(path: Path, error: OSError) -> RefusedError:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    parts = PurePosixPath(name).parts
-    if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
+    if not is_below(name):
         message = f"{name!r} is no path below the job's folder"
         raise RefusedError(message)
-    return folder.joinpath(*parts)
+    return folder / name
+
+
+def _mode(*, executable: bool) -> int:
+    return _PRIVATE_EXECUTABLE if executable else _PRIVATE
 
 
 def _make_private(folder: Path) -> None:
@@ -167,17 +174,3 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-
-
-def _unpack(source: Tree, folder: Path) -> None:
-    if hashlib.sha256(source.tar).hexdigest() != source.sha256:
-        message = f"the source is not the one of the digest {source.sha256}"
-        raise RefusedError(message)
-    with tarfile.open(fileobj=io.BytesIO(source.tar)) as tar:
-        for member in tar:
-            # Not `extractall`: its filter, which keeps links in bounds, came with Python 3.11.4.
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is not None:
-                executable = member.mode & 0o100
-                mode = _PRIVATE_EXECUTABLE if executable else _PRIVATE
-                _write(_inside(folder, member.name), content.read(), mode)

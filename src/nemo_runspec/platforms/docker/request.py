@@ -31,9 +31,6 @@ FOLDER_LABEL: Final = "nemo-runspec.folder"
 DIGEST_LABEL: Final = "nemo-runspec.digest"
 """A container tells its job's name, its place in it, how many there are, the job's folder, and the request's digest."""
 
-SECRETS_FILE: Final = "secrets.sh"
-"""Private file in a job's folder: shell lines that export its secrets. A launch script sources it."""
-
 CODE_FOLDER: Final = "code"
 """Where the source of a job is in its folder."""
 
@@ -102,7 +99,7 @@ def request(
         *specs: The job's tasks, which start together; where one fails, all are stopped.
         home: Folder on this machine that keeps jobs; the job's own is mounted on `/nemo_run`.
         files: What lies in the job's folder.
-        secrets: Variables for `SECRETS_FILE`.
+        secrets: Variables for the private file that a launch script sources.
         source: What lies in `CODE_FOLDER`.
 
     Raises:

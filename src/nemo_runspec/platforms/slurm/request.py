@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.platforms.contents import SECRETS_FILE, export_lines
 from nemo_runspec.platforms.slurm.script import BATCH_SCRIPT, TASK_SCRIPT, job_problems, sbatch_text
-from nemo_runspec.platforms.slurm.values import export_lines, variables_problems
+from nemo_runspec.platforms.slurm.values import variables_problems
 from nemo_runspec.platforms.workload import JobFiles, Request
 from nemo_runspec.toml.source import Problem, raise_problems
 
@@ -27,9 +28,6 @@ SBATCH_FILE: Final = "job.sbatch"
 
 ENVIRONMENT_FILE: Final = "environment.sh"
 """The variables, as bash reads them."""
-
-SECRETS_FILE: Final = "secrets.sh"
-"""The secret ones: private, written beside the others when the job is sent, and removed at its end."""
 
 DEPENDENTS_FILE: Final = "dependents"
 """Slurm's numbers of the jobs that wait for this one, one on each line."""

@@ -6,18 +6,17 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import io
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.errors import RefusedError, UnreachableError
+from nemo_runspec.errors import UnreachableError
 from nemo_runspec.platforms.abandoning import pause, refuse_if_abandoned
+from nemo_runspec.platforms.contents import tree_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,16 +41,13 @@ def unpack(tree: Tree, folder: Path) -> Path:
         RefusedError: The archive is not what its digest says, or holds something else than files below its root.
         OSError: Nothing can be written here.
     """
-    if hashlib.sha256(tree.tar).hexdigest() != tree.sha256:
-        message = f"the source archive is not the one with the digest {tree.sha256}"
-        raise RefusedError(message, remedy="Submit again, so that it is made anew.")
     _sweep(folder)
     target = folder / tree.sha256
     if target.is_dir():
         return target
     partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
     try:
-        for name, data, executable in _files(tree):
+        for name, data, executable in tree_files(tree):
             path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -75,28 +71,11 @@ def digests(tree: Tree) -> tuple[bytes, int]:
         RefusedError: The archive holds something else than files below its root.
     """
     lines = []
-    for name, data, _ in _files(tree):
+    for name, data, _ in tree_files(tree):
         escaped = name.replace("\\", "\\\\").replace("\n", "\\n")
         mark = "" if escaped == name else "\\"
         lines.append(f"{mark}{hashlib.sha256(data).hexdigest()}  {escaped}\n".encode("utf-8", "surrogateescape"))
     return b"".join(lines), len(lines)
-
-
-def _files(tree: Tree) -> Iterator[tuple[str, bytes, bool]]:
-    """Give path, content and whether it is executable of each file."""
-    with tarfile.open(fileobj=io.BytesIO(tree.tar), mode="r:") as tar:
-        for member in tar:
-            stream = tar.extractfile(member) if member.isreg() else None
-            if stream is None or not is_below(member.name):
-                message = f"the source archive holds {member.name!r}, which is no file below its root"
-                raise RefusedError(message)
-            yield member.name, stream.read(), bool(member.mode & 0o100)
-
-
-def is_below(name: str) -> bool:
-    """Tell whether a path leads to somewhere below the folder that it is relative to, and can only do that."""
-    parts = name.split("/")
-    return all(parts) and not {".", ".."} & set(parts) and "\0" not in name
 
 
 @contextlib.contextmanager

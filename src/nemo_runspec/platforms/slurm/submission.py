@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import shlex
 import shutil
 import tarfile
 from functools import partial
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from nemo_runspec.errors import PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import AbandonedError, refuse_if_abandoned
+from nemo_runspec.platforms.contents import SECRETS_FILE, export_lines, filled, is_below
 from nemo_runspec.platforms.http import Patience, Repetition, TransientError
-from nemo_runspec.platforms.slurm.request import KIND, PLATFORM, SECRETS_FILE
-from nemo_runspec.platforms.slurm.sources import digests, is_below, turn, unpack
-from nemo_runspec.platforms.workload import NAME, Submitted, replace_text
+from nemo_runspec.platforms.slurm.request import KIND, PLATFORM
+from nemo_runspec.platforms.slurm.sources import digests, turn, unpack
+from nemo_runspec.platforms.workload import Submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +251,7 @@ def job_archive(request: Request, name: str) -> bytes:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar:
         for path, (content, executable) in sorted(request.files.items()):
-            _add(tar, path, _filled(content, name), executable=executable)
+            _add(tar, path, filled(content, name), executable=executable)
         if request.secrets:
             _add(tar, SECRETS_FILE, _secrets(request.secrets), executable=False)
     return archive.getvalue()
@@ -267,21 +267,12 @@ def _add(tar: tarfile.TarFile, path: str, content: bytes, *, executable: bool) -
     tar.addfile(member, io.BytesIO(content))
 
 
-def _filled(content: bytes, name: str) -> bytes:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        return content  # no text
-    filled: str = replace_text(text, {NAME: name})
-    return filled.encode()
-
-
 def _secrets(secrets: tuple[tuple[str, str], ...]) -> bytes:
     for variable, value in secrets:
         if not _VARIABLE.fullmatch(variable) or "\0" in value:
             message = f"'{variable}' or its value cannot be a variable of a shell"
             raise ValueError(message)
-    return "".join(f"export {variable}={shlex.quote(value)}\n" for variable, value in secrets).encode()
+    return export_lines(secrets).encode()
 
 
 def _check_name(name: str) -> None:

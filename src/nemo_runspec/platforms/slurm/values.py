@@ -144,21 +144,6 @@ def log_path(path: str) -> str:
     return path.replace("%", "%%")
 
 
-def export_lines(variables: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
-    """Give the text of a file that bash reads and that sets variables to exact values.
-
-    Args:
-        variables: Name -> value; checked by `variables_problems` before.
-    """
-    pairs = variables.items() if hasattr(variables, "items") else variables
-    return "".join(f"export {name}={_quoted(value)}\n" for name, value in pairs)
-
-
-def _quoted(value: str) -> str:
-    # Always in quotes, which shlex leaves out where it can: one form for every value.
-    return "'" + value.replace("'", "'\"'\"'") + "'"
-
-
 def quoted_words(words: Iterable[str]) -> list[str]:
     """Give words as bash takes them, each exactly as it is."""
     return [shlex.quote(word) for word in words]

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 
 def asked(
-    files: JobFiles | None = None, secrets: tuple[tuple[str, str], ...] = (), source: Tree | None = None
+    files: JobFiles | None = None,
+    secrets: tuple[tuple[str, str], ...] = (),
+    source: Tree | None = None,
+    nodes: int = 1,
 ) -> Request:
-    return request(DockerSpec(image="i", argv=("true",)), home="/home", files=files, secrets=secrets, source=source)
+    spec = DockerSpec(image="i", argv=("true",), nodes=nodes)
+    return request(spec, home="/home", files=files, secrets=secrets, source=source)
 
 
 def tree(*members: tuple[str, bytes, int]) -> Tree:
@@ -63,9 +67,21 @@ def test_secrets_are_private_shell_lines_and_can_be_forgotten(tmp_path: Path) ->
     script = '. "$1"; printf %s "$TOKEN"; [ "$OTHER" = x ]'
     done = subprocess.run(["/bin/bash", "-euc", script, "-", str(path)], capture_output=True, check=True, timeout=10)
     assert done.stdout.decode() == value
+    folder.fill(asked(secrets=(("TOKEN", value),)))
     folder.forget_secrets()
     folder.forget_secrets()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_the_last_container_that_has_read_the_secrets_removes_them(tmp_path: Path, nodes: int) -> None:
+    folder = JobFolder(tmp_path / "it's mine-1")
+    folder.fill(asked(secrets=(("TOKEN", "x"),), nodes=nodes))
+    path = folder.path / "secrets.sh"
+    for left in range(nodes, 0, -1):
+        assert path.exists(), left
+        subprocess.run(["/bin/bash", "-euc", '. "$1"; [ "$TOKEN" = x ]', "-", str(path)], check=True, timeout=10)
+    assert [each.name for each in folder.path.iterdir()] == ["code"]
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "."])
@@ -73,7 +89,7 @@ def test_nothing_lies_outside_of_it(tmp_path: Path, name: str) -> None:
     with pytest.raises(RefusedError, match="is no path below"):
         JobFolder(tmp_path / "mine-1").fill(asked({name: (b"", False)}))
     if name != ".":
-        with pytest.raises(RefusedError, match="is no path below"):
+        with pytest.raises(RefusedError, match="is no file below"):
             JobFolder(tmp_path / "mine-1").fill(asked(source=tree((name, b"", 0o644))))
     assert [path.name for path in tmp_path.iterdir()] in ([], ["mine-1"])
 
@@ -87,16 +103,17 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "mine-1/a").read_text() == "new"
 
 
-def test_links_of_the_source_are_left_out_and_another_digest_is_refused(tmp_path: Path) -> None:
+def test_links_of_the_source_and_another_digest_are_refused(tmp_path: Path) -> None:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
         link = tarfile.TarInfo("link")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc"
         tar.addfile(link)
     source = Tree(hashlib.sha256(raw.getvalue()).hexdigest(), raw.getvalue())
-    JobFolder(tmp_path / "mine-1").fill(asked(source=source))
+    with pytest.raises(RefusedError, match="is no file below"):
+        JobFolder(tmp_path / "mine-1").fill(asked(source=source))
     assert list((tmp_path / "mine-1/code").iterdir()) == []
-    with pytest.raises(RefusedError, match="not the one of the digest"):
+    with pytest.raises(RefusedError, match="not the one with the digest"):
         JobFolder(tmp_path / "mine-1").fill(asked(source=dataclasses.replace(source, sha256="0" * 64)))
 
 

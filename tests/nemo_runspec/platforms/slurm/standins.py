@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemo_runspec.platforms.slurm.request import SBATCH_FILE, SECRETS_FILE
-from nemo_runspec.platforms.slurm.values import export_lines
+from nemo_runspec.platforms.contents import SECRETS_FILE, export_lines
+from nemo_runspec.platforms.slurm.request import SBATCH_FILE
 from nemo_runspec.platforms.workload import NAME
 
 if TYPE_CHECKING:

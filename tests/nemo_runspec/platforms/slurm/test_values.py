@@ -6,7 +6,6 @@ import pytest
 
 from nemo_runspec.platforms.slurm.values import (
     argument_problems,
-    export_lines,
     home_problems,
     line_problem,
     mount_problem,
@@ -136,10 +135,6 @@ def test_names_of_tasks_are_parts_of_file_names() -> None:
 def test_lines_of_bash_are_the_users_own() -> None:
     assert setup_problem("module load cuda\nexport X='$(y)'") is None
     assert setup_problem("a\0b") is not None
-
-
-def test_variables_keep_their_case_and_their_values() -> None:
-    assert export_lines({"lower": "it's"}) == "export lower='it'\"'\"'s'\n"
 
 
 @pytest.mark.parametrize(
