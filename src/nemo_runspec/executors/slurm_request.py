@@ -5,6 +5,7 @@ Nothing of nemo-run is imported here, because a dry-run of the command line goes
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from nemo_runspec.prepare.squash import image_file
 from nemo_runspec.toml.values import empty_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nemo_runspec.env import SlurmProfile
     from nemo_runspec.executors.source import Source
@@ -33,6 +34,9 @@ SSH_KEYS: Final = ("host", "port", "user", *SSH_FILES, "accept_new_host_keys")
 
 CACHE_VARIABLE: Final = "HF_HOME"
 """Where models and datasets of Hugging Face are kept: on the cluster's file system, for all jobs."""
+
+_NOT_IN_LABELS: Final = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_LABEL: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +159,19 @@ def slurm_settings(profile: SlurmProfile, *, clones: Sequence[str] = ()) -> Slur
     )
 
 
+def task_labels(names: Iterable[str]) -> dict[str, str]:
+    """Give what the files of each task are called after: its name, as far as it can be part of a file's.
+
+    Args:
+        names: The tasks' names.
+    """
+    labels: dict[str, str] = {}
+    for number, name in enumerate(names):
+        label = _NOT_IN_LABELS.sub("-", name)[:_LONGEST_LABEL].lstrip("-") or "task"
+        labels[name] = f"{label}-{number}" if label in labels.values() else label
+    return labels
+
+
 def slurm_request(
     settings: SlurmSettings,
     launches: Mapping[str, str],
@@ -182,9 +199,10 @@ def slurm_request(
     scripts = {
         name: f"launch-{number}.sh" if len(launches) > 1 else "launch.sh" for number, name in enumerate(launches)
     }
+    labels = task_labels(launches)
     tasks = tuple(
         SlurmTask(
-            name=name,
+            name=labels[name],
             launch=scripts[name],
             nodes=settings.nodes,
             tasks_per_node=settings.tasks_per_node,

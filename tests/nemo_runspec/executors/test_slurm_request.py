@@ -12,6 +12,7 @@ from nemo_runspec.executors.slurm_request import (
     repositories,
     slurm_request,
     slurm_settings,
+    task_labels,
 )
 from nemo_runspec.platforms.workload import NAME
 
@@ -74,6 +75,14 @@ def test_each_task_has_a_launch_script_of_its_own() -> None:
     assert {"launch-0.sh", "launch-1.sh"} <= set(two["files"])
     assert "launch.sh" not in two["files"]
     assert "launch-0.sh" in two["sbatch"]
+
+
+def test_a_task_may_be_called_anything() -> None:
+    names = ("train v1.5", "train v1,5", "-", "x" * 80, "train-v1-5")
+    labels = task_labels(names)
+    assert list(labels) == list(names)
+    assert list(labels.values()) == ["train-v1-5", "train-v1-5-1", "task", "x" * 50, "train-v1-5-4"]
+    assert "launch-4.sh" in built(settings(), *names)["files"]
 
 
 def test_secrets_and_dependencies_are_no_part_of_the_body() -> None:
