@@ -64,7 +64,8 @@ def execute_on_platform(
     stop = stop_of(job, tell)
     with signals_passed_on(stop) as interruption:
         sent = submit(job, stop, tell, accepted=accepted)
-        if not detach:
+        # One who gave it up while it was submitted waits until it is stopped.
+        if not detach or stop.abandoned.is_set():
             follow(sent, stop, tell, interruption)
     return sent.workload
 

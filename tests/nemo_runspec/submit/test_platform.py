@@ -214,7 +214,10 @@ def test_ctrl_c_gives_a_submission_up_that_waits_for_a_platform(job: Job, monkey
     thread.join()
 
 
-def test_a_workload_that_was_accepted_meanwhile_is_stopped(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_workload_that_was_accepted_meanwhile_is_stopped(
+    job: Job, monkeypatch: pytest.MonkeyPatch, *, detach: bool
+) -> None:
     platform = FakePlatform([RUNNING], on_cancel=[CANCELLED])
     waits = threading.Event()
 
@@ -226,7 +229,7 @@ def test_a_workload_that_was_accepted_meanwhile_is_stopped(job: Job, monkeypatch
     monkeypatch.setattr(submitting, "_submit", submit)
     thread = _interrupt_when(waits)
     with pytest.raises(InterruptedJobError, match="was stopped: sft-ab12cd is cancelled"):
-        execute_on_platform(job)
+        execute_on_platform(job, detach=detach)
     thread.join()
     assert platform.cancelled.is_set()
 
