@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from nemo_run.run.experiment import _current_experiment
 from nemo_run.run.job import JobGroup
 
+from nemo_runspec.errors import ProfileError
+
 if TYPE_CHECKING:
     from nemo_run import Executor
 
@@ -20,9 +22,16 @@ def merge_own_group(executor: Executor) -> None:
 
     Args:
         executor: The executor of the group's first task, whose resources the job has.
+
+    Raises:
+        ProfileError: Another task of the group has another executor, which nobody would ask.
     """
     experiment = _current_experiment.get(None)
     for job in experiment.jobs if experiment is not None else ():
         if isinstance(job, JobGroup) and job.executor is executor:
+            if isinstance(job.executors, list) and any(other != executor for other in job.executors):
+                message = f"the tasks of the group '{job.id}' become one job, and their executors differ"
+                remedy = "Give the group one executor, and each task its own env; or add the tasks one by one."
+                raise ProfileError(message, remedy=remedy)
             job._merge = True  # noqa: SLF001 - the switch that its constructor sets for nemo-run's own classes
             job.executors = executor

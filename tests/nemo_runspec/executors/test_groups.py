@@ -71,6 +71,20 @@ def test_a_group_is_one_job(make: Any, platform: FakePlatform) -> None:  # noqa:
 
 
 @BOTH
+def test_the_executors_of_a_group_are_the_same(make: Any, platform: FakePlatform) -> None:  # noqa: ANN401 - either factory
+    two = [run.Script(inline="a"), run.Script(inline="b")]
+    with run.Experiment("a group", **QUIET) as experiment:
+        experiment.add(two, executor=[make(nodes=1), make(nodes=2)], name="group")
+        with pytest.raises(ProfileError, match="the tasks of the group 'group' become one job, and their executors"):
+            experiment.run(detach=True)
+    assert platform.sent == []
+    with run.Experiment("a group", **QUIET) as experiment:
+        experiment.add(two, executor=[make(), make()], name="group")
+        experiment.run(detach=True)
+    assert len(platform.sent) == 1
+
+
+@BOTH
 def test_a_group_that_fails_has_failed(make: Any, platform: FakePlatform) -> None:  # noqa: ANN401 - either factory
     platform.states = [JobState.FAILED]
     with run.Experiment("a group", **QUIET) as experiment:
