@@ -1,4 +1,5 @@
 # Makes a source tree that has been sent one that jobs use: only when every file is what it should be, and nothing else.
+# Removes those that were used last more than 30 days ago.
 # $1: the folder of all jobs.  $2: the tree's digest.  $3: how many files it has.  Reads a list for sha256sum.
 # Exits with 0; with 66 where it is not whole, with 73 where it cannot be written, with 75 where a transfer is at work.
 set -u
@@ -22,3 +23,10 @@ if [ ! -d "$tree" ]; then
 fi
 rm -rf -- "$list.tmp" "$part"
 touch -- "$tree"
+# What no job has used for so long is sent anew when one does, and so is what a transfer has left.
+find . -mindepth 1 -maxdepth 1 -type d -mtime +30 -printf '%f\n' | while read -r old; do
+    case ${old#.} in
+        *[!0-9a-f.prt]*) ;;
+        *) rm -rf -- "$old" ".$old.sha256" ;;
+    esac
+done
