@@ -146,7 +146,9 @@ class _Submission:
         needed = len(self._files)
         if self._request.source is not None:
             needed += len(self._request.source.tar) * (1 if has_source else 2)
-        free = int(told.get("free", needed)) if told.get("size", "0") != "0" else needed
+        # Some file systems do not tell.
+        size, left = (told.get(word, "") for word in ("size", "free"))
+        free = int(left) if left.isdecimal() and size not in {"", "0", "-"} else needed
         if free < needed:
             message = f"No space left in {self._home} on {self._shell.label}: {needed:,} bytes needed, {free:,} free"
             raise RefusedError(message, remedy="Make room there, then submit again.")

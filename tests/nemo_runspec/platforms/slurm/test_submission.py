@@ -239,14 +239,31 @@ def test_a_full_disk_is_told_and_leaves_nothing(home: Path, queue: Queue) -> Non
 
 
 def test_too_little_room_is_told_before_anything_is_sent(home: Path, queue: Queue) -> None:
-    queue.program("df", "#!/bin/sh\necho head\necho /dev/x 1000 990 10 99% /\n")
+    queue.program("df", "#!/bin/sh\necho head\necho 1000 10\n")
     with pytest.raises(
         RefusedError, match=rf"No space left in {re.escape(str(home))} on this machine: .* bytes needed, 10 free"
     ):
         submitted(home, request(SMALL))
     assert not list((home / "sources").glob("[0-9a-f]*"))
-    queue.program("df", "#!/bin/sh\necho head\necho odd 0 0 0 - /\n")
-    assert submitted(home).id == "1"
+    for number, told in enumerate(("0 0", "- -", "1000 -", ""), start=1):
+        queue.program("df", f"#!/bin/sh\necho head\necho {told}\n")
+        assert submitted(home, name=f"job-{number}").id == str(number)
+
+
+@pytest.mark.usefixtures("queue")
+def test_sources_that_no_job_has_used_for_long_are_removed(home: Path) -> None:
+    submitted(home, request(SMALL), "one")
+    sources = home / "sources"
+    digest = "0123456789abcdef" * 4
+    old = [sources / digest, sources / f".{digest[::-1]}.part", sources / "not ours"]
+    for folder in old:
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    (sources / f".{digest}.sha256").touch()
+    submitted(home, request(tree_of([("a", b"", False)])), "two")
+    assert [folder.exists() for folder in old] == [False, False, True]
+    assert not list(sources.glob(f".{digest}*"))
+    assert (sources / SMALL.sha256).is_dir()
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(home: Path, queue: Queue) -> None:

@@ -49,4 +49,5 @@ for tree in $(cd "$real/sources" && ls -1t); do
         *) echo "basis $tree"; break ;;
     esac
 done
-df -P -B1 -- "$real" | awk 'NR == 2 { print "size", $2; print "free", $4 }'
+# The file system's own name, which may hold blanks, is left out.
+df -B1 --output=size,avail -- "$real" | awk 'NR == 2 { print "size", $1; print "free", $2 }'
