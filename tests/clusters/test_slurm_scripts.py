@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.platforms.contents import SECRETS_FILE
-from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask, job_folder
+from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask
 from nemo_runspec.platforms.slurm.request import SBATCH_FILE, request
+from nemo_runspec.platforms.workload import job_folder
 from tests.clusters.beds.processes import wait_until
 from tests.nemo_runspec.platforms.slurm.standins import lay_out
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nemo_runspec.platforms.workload import NAME
+from nemo_runspec.platforms.workload import job_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-JOBS_FOLDER: Final = "jobs"
-"""Folder below a profile's own on the cluster in which every job has one."""
 
 LOG_FOLDER: Final = "logs"
 EXIT_FOLDER: Final = "exit"
@@ -96,16 +93,6 @@ class SlurmJob:
     def label(self, task: SlurmTask) -> str:
         """Give what the files with a task's logs and exit codes begin with: of several tasks, each has its own."""
         return SINGLE_TASK if len(self.tasks) == 1 else f"{SINGLE_TASK}-{task.name}"
-
-
-def job_folder(home: str, name: str = NAME) -> str:
-    """Give the folder of a job on the cluster.
-
-    Args:
-        home: As in `SlurmJob`.
-        name: The job's unique name.
-    """
-    return f"{home.rstrip('/')}/{JOBS_FOLDER}/{name}"
 
 
 def sbatch_options(keys: Mapping[str, Any], additional: Mapping[str, str | bool | int]) -> tuple[Option, ...]:
