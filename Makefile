@@ -13,17 +13,21 @@ INSTALL = $(PYTHON) scripts/install.py --venv $(VENV) --torch "$(TORCH)"
 TYPED := src tests scripts benchmarks recipes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check cluster format constraints clean
+.PHONY: help demo test test-slow check cluster format constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-tiny ## install what the demo needs and run the whole nano3 pipeline on this machine
 	$(RUN)/nemotron nano3 pipe -c tiny
 
-test: $(VENV)/.installed-test ## install what the tests need and run all of them
+test: $(VENV)/.installed-test ## install what the tests need and run all that do not take minutes
 	scripts/system_packages.sh
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -m "not minutes"
+
+test-slow: $(VENV)/.installed-test ## the tests that take minutes: lost nodes, frozen controllers, long random schedules
+	scripts/system_packages.sh
+	$(RUN)/python -m pytest -m minutes
 
 cluster: $(VENV)/.installed-test ## run a Slurm of two nodes on this machine, for trying things on, until Ctrl-C; takes root
 	scripts/system_packages.sh --strict

@@ -59,7 +59,7 @@ def test_the_readme_can_be_read_in_one_go() -> None:
 
 def test_every_make_target_in_the_documentation_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     commands = [command for page in pages() for command in commands_in(page, frozenset({"make"}))]
     assert commands
     named = {word for command in commands for word in command.argv[1:] if "=" not in word and not word.startswith("-")}
