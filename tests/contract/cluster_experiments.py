@@ -37,7 +37,7 @@ def place(executor: run.Executor, **changes: Any) -> run.Executor:  # noqa: ANN4
 
 
 def run_all(executor: run.Executor) -> dict[str, Any]:
-    """Run tasks of every kind in one experiment, all at once; one of them is a group of two."""
+    """Run tasks of every kind in one experiment, all at once; one of them is a group of two, and some wait."""
     sys.path.insert(0, str(TASKS))
     report = import_module("cloud_report").report  # the name under which jobs import it
     shipped = run.PatternPackager(include_pattern=str(TASKS / "*.py"), relative_path=str(TASKS))
@@ -52,9 +52,10 @@ def run_all(executor: run.Executor) -> dict[str, Any]:
         experiment.add(partial, executor=place(executor, packager=shipped), name="partial")
         two_nodes = place(executor, nodes=2, packager=shipped, launcher="torchrun")
         experiment.add(torch, executor=two_nodes, name="torchrun")
-        for name in ("git", "hybrid"):
-            task, packager = packaged()[name]
-            experiment.add(task, executor=place(executor, packager=packager), name=name)
+        both, packager = packaged()["hybrid"]
+        experiment.add(both, executor=place(executor, packager=packager), name="hybrid")
+        if executor.platform == "slurm":
+            add_chains(experiment, executor)
         experiment.add(two, executor=place(executor), name="group")
         experiment.run(detach=False, tail_logs=False)
     index = [job.id for job in experiment.jobs].index("words_")
@@ -73,31 +74,30 @@ def states(experiment: run.Experiment) -> dict[str, str]:
     return {name: task["status"].name for name, task in experiment.status(return_dict=True).items()}
 
 
-def cancel_one(executor: run.Executor) -> dict[str, Any]:
-    """Cancel a running task from another process, and give what that process has seen of it."""
+def start_one(executor: run.Executor) -> str:
+    """Start a task that does not end, and give its experiment's identifier."""
     with run.Experiment("to be cancelled", **QUIET) as experiment:
         experiment.add(run.Script(inline="echo it waits; sleep 600"), executor=place(executor), name="sleeper")
         experiment.run(detach=True)
-    identifier = experiment._id  # noqa: SLF001 - no other name
+    return str(experiment._id)  # noqa: SLF001 - no other name
+
+
+def cancel_one(identifier: str) -> dict[str, str]:
+    """Cancel a task from another process, and give its state before and afterwards."""
     later = run.Experiment.from_id(identifier)
     wait_until(lambda: states(later)["sleeper"] == "RUNNING", RUNNING_S, "a running task")
-    before = of_experiment("status", identifier)
     of_experiment("cancel", identifier, "0")
     wait_until(lambda: states(later)["sleeper"] != "RUNNING", RUNNING_S, "the end of the task")
-    return {"before": before, "after": of_experiment("status", identifier)}
+    return {"before": "RUNNING", "after": states(later)["sleeper"]}
 
 
-def wait_for_each_other(executor: run.Executor) -> dict[str, str]:
-    """Run tasks that wait for others: what waits for one that fails is never run."""
-    with run.Experiment("a chain", **QUIET) as experiment:
-        good = experiment.add(run.Script(inline="sleep 2; date +%s.%N"), executor=place(executor), name="good")
-        after = run.Script(inline="date +%s.%N")
-        experiment.add(after, executor=place(executor), name="after_good", dependencies=[good])
-        bad = experiment.add(run.Script(inline="sleep 2; exit 1"), executor=place(executor), name="bad")
-        never = run.Script(inline="echo never")
-        experiment.add(never, executor=place(executor), name="after_bad", dependencies=[bad])
-        experiment.run(detach=False, tail_logs=False)
-    return states(experiment)
+def add_chains(experiment: run.Experiment, executor: run.Executor) -> None:
+    """Add tasks that wait for others; what waits for one that fails must never run."""
+    good = experiment.add(run.Script(inline="sleep 2; date +%s.%N"), executor=place(executor), name="good")
+    after = run.Script(inline="date +%s.%N")
+    experiment.add(after, executor=place(executor), name="after_good", dependencies=[good])
+    bad = experiment.add(run.Script(inline="sleep 2; exit 1"), executor=place(executor), name="bad")
+    experiment.add(run.Script(inline="echo never"), executor=place(executor), name="after_bad", dependencies=[bad])
 
 
 def logs() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -114,10 +114,8 @@ def main(profile: str) -> None:
     executor = load_executor(profile)
     same = executor.clone() == executor
     os.chdir("repository")
-    result = {"same": same, **run_all(executor), "cancelled": cancel_one(executor)}
-    if executor.platform == "slurm":
-        result["chain"] = wait_for_each_other(executor)
-    result["jobs"] = dict(logs())
+    waiting = start_one(executor)
+    result = {"same": same, **run_all(executor), "cancelled": cancel_one(waiting), "jobs": dict(logs())}
     sys.stdout.write(f"\n{json.dumps(result)}\n")
 
 

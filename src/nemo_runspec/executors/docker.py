@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import nemo_run
 
 from nemo_runspec.errors import ProfileError
 from nemo_runspec.executors.docker_request import DockerSettings, docker_request, docker_settings, mount_of
+from nemo_runspec.executors.other_fields import refuse_other_fields
 from nemo_runspec.executors.parts import parts_of
 from nemo_runspec.executors.platform import PlatformExecutor, Task, common_fields
 from nemo_runspec.executors.registration import register
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 SCHEDULER = "nemo_runspec_docker"
 """The entry point of its scheduler."""
+
+_NOT_TAKEN: Final = {
+    "privileged": "Give the job what it needs as mounts and a runtime.",
+    "ulimits": "Set them for all containers: default-ulimits in the engine's daemon.json.",
+    "healthcheck": "Let the program itself end with an exit code.",
+    "additional_kwargs": "Use the fields of the executor.",
+    "retries": "Submit the task again.",
+}
+"""Fields of nemo-run's executor that mean nothing here -> what to do instead."""
 
 
 @dataclass(kw_only=True)
@@ -46,8 +56,13 @@ class DockerExecutor(PlatformExecutor, nemo_run.DockerExecutor):  # type: ignore
     network: str | None = None
 
     def __post_init__(self) -> None:
-        """Hold no secret."""
+        """Hold no secret, and refuse what a job of this library cannot be.
+
+        Raises:
+            ProfileError: A secret is not in the environment, or a field asks for what this executor does not do.
+        """
         self.settle()
+        refuse_other_fields(self, _NOT_TAKEN)
 
     @property
     def home(self) -> str:

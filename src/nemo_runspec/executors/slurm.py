@@ -10,10 +10,10 @@ from nemo_run.core.execution.launcher import FaultTolerance, Launcher, Torchrun
 
 from nemo_runspec import git_mounts as git
 from nemo_runspec.data_mover import JOB_LINK
-from nemo_runspec.errors import ProfileError
 from nemo_runspec.executors.connection import shell_of
 from nemo_runspec.executors.journal import name_in
 from nemo_runspec.executors.once import WISH
+from nemo_runspec.executors.other_fields import refuse_other_fields
 from nemo_runspec.executors.parts import parts_of
 from nemo_runspec.executors.platform import PlatformExecutor, Task, common_fields, recorded
 from nemo_runspec.executors.registration import register
@@ -40,8 +40,26 @@ if TYPE_CHECKING:
 SCHEDULER = "nemo_runspec_slurm"
 """The entry point of its scheduler."""
 
-_MORE_FLAGS: Final = ("mem_per_gpu", "mem_per_cpu", "cpus_per_gpu", "gpus_per_task", "exclude", "signal", "segment")
+_MORE_FLAGS: Final = (
+    "mem_per_gpu",
+    "mem_per_cpu",
+    "cpus_per_gpu",
+    "gpus_per_task",
+    "exclude",
+    "signal",
+    "segment",
+    "network",
+)
 """Fields of nemo-run's executor that are flags of sbatch and no keys of a profile."""
+
+_NOT_TAKEN: Final = {
+    "array": "Add a task for each to the experiment.",
+    "heterogeneous": "Add tasks of their own to the experiment: a group shares one allocation.",
+    "memory_measure": "Ask Slurm's accounting: sacct --format=MaxRSS.",
+    "retries": 'Give additional_parameters={"requeue": True}.',
+    "container_env": "Write the variables into env_vars: a container has all of the job's.",
+}
+"""Fields of nemo-run's executor that mean nothing here -> what to do instead."""
 
 
 @dataclass(kw_only=True)
@@ -83,13 +101,10 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
         """Hold no secret, and refuse what a job of this library cannot be.
 
         Raises:
-            ProfileError: A secret is not in the environment, or the executor is for an array or several allocations.
+            ProfileError: A secret is not in the environment, or a field asks for what this executor does not do.
         """
         self.settle()
-        for name in ("array", "heterogeneous", "memory_measure"):
-            if getattr(self, name):
-                message = f"this executor starts one job at a time in one allocation, and takes no '{name}'"
-                raise ProfileError(message, remedy="Add tasks of their own to the experiment instead.")
+        refuse_other_fields(self, _NOT_TAKEN)
 
     @property
     def home(self) -> str:

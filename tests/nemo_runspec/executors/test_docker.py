@@ -66,3 +66,11 @@ def test_without_an_image_there_is_no_executor() -> None:
     with pytest.raises(ProfileError, match="profile 'here' names no container image") as error:
         create_docker_executor(DockerProfile(**{**PROFILE, "container_image": None}))
     assert 'load_executor("here", image=' in (error.value.remedy or "")
+
+
+@pytest.mark.parametrize("field", ["privileged", "ulimits", "healthcheck", "additional_kwargs", "retries"])
+def test_what_would_be_left_out_is_refused(field: str) -> None:
+    given: Any = {"ulimits": ["memlock:-1"], "healthcheck": {"test": "true"}, "additional_kwargs": {"user": "me"}}
+    with pytest.raises(ProfileError, match=f"takes no '{field}'") as error:
+        docker(**{field: given.get(field, 1)})
+    assert error.value.remedy

@@ -90,10 +90,12 @@ def test_fields_that_only_nemo_run_has_are_flags_too() -> None:
         assert f"#SBATCH {line}\n" in text
 
 
-@pytest.mark.parametrize("field", ["array", "heterogeneous", "memory_measure"])
-def test_what_is_no_single_job_is_refused(field: str) -> None:
-    with pytest.raises(ProfileError, match=f"takes no '{field}'"):
-        slurm(**{field: "1" if field == "array" else True})
+@pytest.mark.parametrize("field", ["array", "heterogeneous", "memory_measure", "retries", "container_env"])
+def test_what_would_be_left_out_is_refused(field: str) -> None:
+    value: Any = {"array": "0-3", "retries": 1, "container_env": ["A"]}.get(field, True)
+    with pytest.raises(ProfileError, match=f"takes no '{field}'") as error:
+        slurm(**{field: value})
+    assert error.value.remedy
 
 
 def test_how_the_cluster_is_reached() -> None:
