@@ -28,8 +28,24 @@ _VARIABLE: Final = re.compile(r"[A-Za-z._-][A-Za-z0-9._-]*")
 
 
 _PLACE: Final = "RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|GROUP_RANK|NODE_RANK|NNODES|MASTER_ADDR|MASTER_PORT"
-_KEPT: Final = (
-    (re.compile(r"NEMO_RUNSPEC_.*"), "is this library's own and cannot be set"),
+Kept = tuple[tuple[re.Pattern[str], str], ...]
+"""Patterns of names of variables that a job cannot set, each with the reason."""
+
+OURS: Final[Kept] = ((re.compile(r"NEMO_RUNSPEC_.*"), "is this library's own and cannot be set"),)
+
+BASHS: Final[Kept] = (
+    (
+        re.compile(
+            r"BASH.*|COMP_.*|EPOCH.*|DIRSTACK|EUID|FUNCNAME|GROUPS|HISTCMD|IFS|LINENO|OLDPWD|OPTARG|OPTERR|OPTIND|"
+            r"PIPESTATUS|POSIXLY_CORRECT|PPID|PS4|PWD|RANDOM|SECONDS|SHELLOPTS|SHLVL|SRANDOM|UID|_"
+        ),
+        "is bash's own, which would change or run it",
+    ),
+)
+"""Those that do not pass through bash as they are (bash(1), Shell Variables)."""
+
+_KEPT: Final[Kept] = (
+    *OURS,
     (re.compile(r"LEPTON_JOB_.*"), "is Lepton's own and cannot be set"),
     (re.compile(r"RUNAI_.*"), "is run:ai's own and cannot be set"),
     (
@@ -223,9 +239,19 @@ def refused_variables(names: Iterable[str], limits: Limits) -> list[str]:
         limits: The platform's rules.
     """
     names = tuple(names)
-    mine = [name for name in names if text_problem(name) is None and name not in limits.reserved_variables]
-    told = [f"the variable '{name}' {why}" for name in mine for pattern, why in _KEPT if pattern.fullmatch(name)]
-    return [*variable_problems(names, limits), *told]
+    mine = [name for name in names if name not in limits.reserved_variables]
+    return [*variable_problems(names, limits), *kept_problems(mine, _KEPT)]
+
+
+def kept_problems(names: Iterable[str], kept: Kept) -> list[str]:
+    """Say which variables a job cannot set, and why.
+
+    Args:
+        names: Their names.
+        kept: What it cannot set.
+    """
+    sound = [name for name in dict.fromkeys(names) if text_problem(name) is None]
+    return [f"the variable '{name}' {why}" for name in sound for pattern, why in kept if pattern.fullmatch(name)]
 
 
 def text_problem(value: object) -> str | None:

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_runspec.job_folder import JOB_DIR_VARIABLE, JOB_LINK
 from nemo_runspec.platforms.body import refuse
 from nemo_runspec.platforms.limits import (
+    BASHS,
+    OURS,
+    Kept,
     Limits,
     argv_problems,
     exec_size,
+    kept_problems,
     mount_problems,
     value_problems,
     variable_problems,
@@ -45,6 +49,13 @@ LIMITS: Final = Limits(
 )
 """What an engine takes; the kernel's rules for the most part."""
 
+_KEPT: Final[Kept] = (
+    *OURS,
+    (
+        re.compile(r"NNODES|NODE_RANK|MASTER_ADDR"),
+        "tells a container its place among the others, which is found out for it, and cannot be set",
+    ),
+)
 _SHELL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -254,7 +265,9 @@ def _problems(spec: DockerSpec, secrets: tuple[tuple[str, str], ...]) -> Iterato
     yield from mount_problems((target for _, target, _ in spec.mounts), LIMITS)
     yield from argv_problems(spec.argv, LIMITS)
     values = (*spec.env.items(), *secrets)
-    yield from variable_problems([*dict(values)], LIMITS)
+    names = [*dict(values)]
+    yield from variable_problems(names, LIMITS)
+    yield from kept_problems(names, (*_KEPT, *BASHS) if spec.argv[:1] == ("bash",) else _KEPT)
     # Whatever name the job gets, its values must fit with it.
     found = value_problems(values, LIMITS)
     yield from found

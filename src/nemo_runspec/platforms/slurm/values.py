@@ -11,9 +11,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.platforms.limits import (
+    BASHS,
     KERNEL_STRING_BYTES,
+    OURS,
+    Kept,
     Limits,
     exec_size,
+    kept_problems,
     text_problem,
     value_problems,
     variable_problems,
@@ -104,19 +108,13 @@ _SHORT: Final[Mapping[str, str]] = {
     "n": "ntasks",
 }
 
-_OWN_VARIABLES: Final = (
+_KEPT: Final[Kept] = (
+    *OURS,
+    *BASHS,
     (re.compile(r"SLURMD?_.*"), "is Slurm's own and cannot be set"),
-    (re.compile(r"NEMO_RUNSPEC_.*"), "is this library's own and cannot be set"),
     (
         re.compile(r"NNODES|NODE_RANK|MASTER_ADDR|MASTER_PORT"),
         "tells a process its place among the others, which is found out on the nodes, and cannot be set",
-    ),
-    (
-        re.compile(
-            r"BASH.*|COMP_.*|EPOCH.*|DIRSTACK|ENV|EUID|FUNCNAME|GROUPS|HISTCMD|IFS|LINENO|OLDPWD|OPTARG|OPTERR|OPTIND|"
-            r"PIPESTATUS|POSIXLY_CORRECT|PPID|PS4|PWD|RANDOM|SECONDS|SHELLOPTS|SHLVL|SRANDOM|UID|_"
-        ),
-        "is bash's own, which would change or run it",
     ),
 )
 
@@ -291,9 +289,7 @@ def variables_problems(env: Iterable[tuple[str, str]], secret_names: Iterable[st
     """
     pairs = tuple(env)
     names = (*(name for name, _ in pairs), *secret_names)
-    problems = variable_problems(names, SLURM)
-    sound = [name for name in dict.fromkeys(names) if text_problem(name) is None]
-    problems += [f"the variable '{n}' {why}" for n in sound for pattern, why in _OWN_VARIABLES if pattern.fullmatch(n)]
+    problems = [*variable_problems(names, SLURM), *kept_problems(names, _KEPT)]
     problems += value_problems(pairs, SLURM)
     total = exec_size((), pairs) if not problems else 0
     if total > SLURM.exec_bytes:
