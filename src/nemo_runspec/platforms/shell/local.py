@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _KEPT: Final = frozenset(
-    {"HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LD_LIBRARY_PATH", "SLURM_CONF", "TMPDIR", "TZ"}
+    (
+        *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LD_LIBRARY_PATH", "SLURM_CONF", "TMPDIR", "TZ"),
+        *("SSH_AUTH_SOCK", "KRB5CCNAME"),
+    )
 )
-"""What a login would set: nothing else of this process's environment reaches a script, and through it a job."""
+"""What a login would set, also for git and file systems that ask who one is: nothing else of this process's environment
+reaches a script, and through it a job."""
 
 
 class LocalShell:

@@ -43,8 +43,10 @@ def test_a_script_sees_a_logins_environment_alone(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_CONF", "/etc/x")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
     seen = LocalShell().bash(written(tmp_path, "env\n")).text
     assert "SLURM_CONF=/etc/x" in seen
+    assert "SSH_AUTH_SOCK=/run/agent" in seen  # git clones with it
     assert "secret" not in seen
     assert "SLURM_JOB_ID" not in seen
 
