@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import select
 import shutil
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _SOCKET_PATH: Final = 80
 """Longest path of the folder: the name of a socket has 107 bytes, of which OpenSSH takes 17 while it makes it."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_./+=:@,-]+")
+"""Paths that ssh, which fills in what begins with `%` or `${`, and rsync, which splits at blanks, take as they are."""
 _PREFIX: Final = "nr-"
 _CONFIG: Final = "config"
 _NEW_S: Final = 60.0
@@ -229,7 +232,7 @@ def environment() -> dict[str, str]:
 def _private_folder() -> Path:
     """Make a folder that is ours alone, with a path that fits a socket's name and needs no quotes."""
     usual = tempfile.gettempdir()
-    fits = len(usual.encode()) + len(f"/{_PREFIX}12345678") <= _SOCKET_PATH and not set(usual) & set(" \"'")
+    fits = len(usual.encode()) + len(f"/{_PREFIX}12345678") <= _SOCKET_PATH and _PLAIN.fullmatch(usual)
     place = Path(usual if fits else "/tmp")  # noqa: S108 - mkdtemp makes it 0700
     _sweep(place)
     return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))

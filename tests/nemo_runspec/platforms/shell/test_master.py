@@ -41,6 +41,18 @@ def test_one_connection_serves_all_calls_until_it_is_closed(ssh: StandIn) -> Non
     master.close()
 
 
+@pytest.mark.parametrize("name", ["a b", "%h", "${HOME}", "tab\t", "x" * 90])
+def test_a_folder_that_ssh_would_read_as_another_is_not_used(
+    ssh: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    master = Master(Host(host="login"))
+    assert name not in master.options(soon())[1]
+    assert ssh.calls() == ["master"]
+    master.close()
+
+
 def test_a_connection_that_is_doubted_or_lost_is_replaced(ssh: StandIn) -> None:
     master = Master(Host(host="login"))
     first = master.options(soon())
