@@ -16,5 +16,5 @@ def slurm(**fields: Any) -> SlurmExecutor:  # noqa: ANN401 - fields of many type
 
 def docker(**fields: Any) -> DockerExecutor:  # noqa: ANN401 - fields of many types
     return DockerExecutor(
-        **{"job_root": "/home/me/jobs", "container_image": "image:1", "packager": Packager(), **fields}
+        **{"job_root": "/data/jobs", "container_image": "image:1", "packager": Packager(), **fields}
     )

@@ -19,7 +19,7 @@ from nemo_runspec.executors.docker_request import (
 
 
 def built(*names: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a request
-    settings = DockerSettings(home="/home/me/jobs", image="image:1", nodes=more.pop("nodes", 1))
+    settings = DockerSettings(home="/data/jobs", image="image:1", nodes=more.pop("nodes", 1))
     launches = {name: f"echo {name}\n" for name in names or ("one",)}
     return dict(
         docker_request(settings, launches, **{"files": {}, "env": {}, "secrets": {}, "source": None, **more}).body
