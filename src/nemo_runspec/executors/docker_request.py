@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.data_mover import JOB_LINK
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.launch_script import launch_names
 from nemo_runspec.executors.source import with_source
 from nemo_runspec.paths import absolute
 from nemo_runspec.platforms.docker.request import DockerSpec, request
@@ -144,9 +145,7 @@ def docker_request(
     Raises:
         NemotronError: The engine or the kernel would refuse it, or a file cannot be read.
     """
-    scripts = {
-        name: f"launch-{number}.sh" if len(launches) > 1 else "launch.sh" for number, name in enumerate(launches)
-    }
+    scripts = launch_names(launches)
     port = {"MASTER_PORT": _MASTER_PORT} if settings.nodes > 1 else {}
     mounts = (*settings.mounts, *workspace_mounts(env.get("NEMO_RUN_DIR", ""), settings.mounts))
     specs = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.data_mover import JOB_LINK
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.launch_script import launch_names
 from nemo_runspec.executors.source import with_source
 from nemo_runspec.git_mounts import is_git_mount, parse
 from nemo_runspec.paths import absolute
@@ -196,9 +197,7 @@ def slurm_request(
     Raises:
         NemotronError: Something in it would not reach the cluster as it is, or a file cannot be read.
     """
-    scripts = {
-        name: f"launch-{number}.sh" if len(launches) > 1 else "launch.sh" for number, name in enumerate(launches)
-    }
+    scripts = launch_names(launches)
     labels = task_labels(launches)
     tasks = tuple(
         SlurmTask(

@@ -59,7 +59,6 @@ _KEPT: Final[Kept] = (
 _SHELL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_OWN_NETWORK: Final = frozenset({"host", "none"})
 _STACK_BYTES: Final = 64 * 2**20
 
 
