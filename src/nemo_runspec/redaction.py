@@ -102,7 +102,8 @@ def _last(key: str) -> str:
 
 # `//user:password@`, and of http also `//token@`, as git remotes are written.
 _URL_LOGIN = re.compile(r"(?P<start>\b[A-Za-z][\w+.-]*://[^\s/@:]*:|\bhttps?://)(?P<login>[^\s/@]+)(?=@)")
-_NAMED = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)(?:=|[\"']?:\s+|[\"']:)")
+# Begins at the beginning of a word and gives nothing back: a word of a hundred thousand letters is read once.
+_NAMED = re.compile(r"(?<![\w.-])(?:[^\WA-Za-z_]|[.-])*+(?P<name>[A-Za-z_][\w.-]*+)(?:=|[\"']?:\s+|[\"']:)")
 _VALUE = re.compile(r"\"[^\"]+\"|'[^']+'|(?:(?:Bearer|Basic)\s+)?[^\s&#;,}\"'$*][^\s&#;,}\"']*")
 
 
@@ -114,7 +115,7 @@ def redact_named(text: str) -> str:
     parts: list[str] = []
     at = 0
     for found in _NAMED.finditer(text):
-        if found.start() < at or not is_secret_name(_last(found["name"])):
+        if found.start("name") < at or not is_secret_name(_last(found["name"])):
             continue
         value = _VALUE.match(text, found.end())
         if value is not None:

@@ -118,3 +118,11 @@ def test_a_short_value_is_not_searched_for() -> None:
 
 def test_a_longer_secret_goes_first() -> None:
     assert Redactor(["secret", "secret-and-more"]).text("x secret-and-more") == "x ***"
+
+
+def test_a_very_long_word_is_read_once() -> None:
+    # Read again from each of its letters, it would take a quarter of an hour.
+    word = "x" * 150_000
+    assert redact_named(f"{word} --token=abc 1.token=abc {word}_token=abc") == (
+        f"{word} --token=*** 1.token=*** {word}_token=***"
+    )
