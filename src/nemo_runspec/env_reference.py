@@ -49,22 +49,24 @@ In the working directory and then upwards, up to the folder that holds `pyprojec
   replaces the inherited one; lists and tables are replaced as a whole. A table without `executor` that others extend is
   a template: it is checked with the profiles that extend it, and cannot be run itself.
 * An unknown key, a value of the wrong type and a missing required key are errors that name the line. So is what Slurm,
-  a shell or pyxis would not get as it is written: a line break in a flag, a space in a mount, a flag by which a job could
-  not be found again. So is what a cloud would refuse or lose: a reserved mount path, two volumes on one folder, a field of `custom_spec` that other keys make,
-  a job folder or workspace on no volume that can be written and stays (`ephemeral` ones do not, and `node-local` is not
-  shared by several nodes), a `repo_root` that is not there. So is a variable in both `env_vars` and `secrets`, and
-  `NEMO_RUN_DIR` in either: `workspace` sets it. All problems of a profile are shown at once.
-* Jobs on clouds, Slurm and Docker cannot set what each node finds out for itself: `RANK`, `LOCAL_RANK`, `GROUP_RANK`, `NODE_RANK`, `NNODES`,
+  a shell or pyxis would not get as it is written: a line break in a flag, a space in a mount, a flag by which a job
+  could not be found again. So is what a cloud would refuse or lose: a reserved mount path, two volumes on one folder, a
+  field of `custom_spec` that other keys make, a job folder or workspace on no volume that can be written and stays
+  (`ephemeral` ones do not, and `node-local` is not shared by several nodes), a `repo_root` that is not there. So is a
+  variable in both `env_vars` and `secrets`, and `NEMO_RUN_DIR` in either: `workspace` sets it. All problems of a
+  profile are shown at once.
+* Jobs in pods cannot set what each pod finds out for itself: `RANK`, `LOCAL_RANK`, `GROUP_RANK`, `NODE_RANK`, `NNODES`,
   `WORLD_SIZE`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`, `WORKER_ADDRS`, and all that begins with `PET_`,
-  `LEPTON_JOB_`, `RUNAI_` or `NEMO_RUNSPEC_`.
+  `LEPTON_JOB_`, `RUNAI_` or `NEMO_RUNSPEC_`. On Slurm and Docker these are `NODE_RANK`, `NNODES`, `MASTER_ADDR`,
+  all that begins with `NEMO_RUNSPEC_` and what bash keeps for itself; on Slurm also `MASTER_PORT` and `SLURM_`.
 * Values win over the configuration's `run.env`, and `run.env.nodes=4` on the command line wins over both. `--dry-run`
   says of each value where it came from, for example `slurm (env.toml:12)`.
 * Text may hold `${{oc.env:NAME}}`, which is read from your environment when a job or an executor is built.
   `client_secret` is an exception: it is read when the platform asks for it, and stands in no configuration.
 * `${{auto_mount:git+URL@REF,/TARGET}}` in `mounts` of a cloud's or a Slurm profile is a git repository. REF (a branch, a
-  tag or a commit) becomes one commit when the job is submitted, which is then found on `/TARGET`. URL is `https`, `ssh`
-  or `file` and holds no password. On a cloud each pod clones it, with git of its image; on Slurm the login node does,
-  once for each commit. Both need access of their own. Submodules are not fetched.
+  tag or a commit) becomes one commit when the job is submitted, which is then found on `/TARGET`. URL is `https`,
+  `ssh` or `file` and holds no password. On a cloud each pod clones it, with git of its image; on Slurm the login node
+  does, once for each commit. Both need access of their own. Submodules are not fetched.
 """
 
 
