@@ -164,6 +164,15 @@ def test_what_an_interrupted_submission_left_is_done_anew(
     assert len(queue.calls()) == 2
 
 
+def test_what_another_one_left_in_the_folder_that_was_made_here_is_done_anew(home: Path, queue: Queue) -> None:
+    other = (
+        '/bin/mkdir "$@" && case $* in *-m*/jobs/*) /bin/mkdir "$4/code" "$4/logs" && echo x > "$4/train.yaml" ;; esac'
+    )
+    queue.program("mkdir", f"#!/bin/bash\n{other}\n")
+    assert submitted(home).id == "1"
+    assert not (home / "jobs" / JOB / "train.yaml").exists()
+
+
 def test_a_job_that_has_run_is_not_submitted_again(home: Path, queue: Queue) -> None:
     submitted(home, name="before")
     (home / "jobs" / JOB / "exit").mkdir(parents=True)

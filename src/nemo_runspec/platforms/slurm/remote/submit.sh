@@ -30,7 +30,9 @@ if [ -s "$folder/.jobid" ]; then
     cat -- "$folder/.jobid"
     exit 0
 fi
-if [ -z "$new" ] || [ -e "$folder/.sending" ]; then
+# Another one may have held the new folder first, and been killed in it.
+[ -z "$(find "$folder" -mindepth 1 ! -name .submit.lock -print -quit)" ] || new=
+if [ -z "$new" ]; then
     # Of an sbatch whose end is not known the controller may still hold the call, and tell of the job a little later.
     calm_s=0
     [ -e "$folder/.sending" ] && calm_s=15
