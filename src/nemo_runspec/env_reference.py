@@ -63,8 +63,8 @@ In the working directory and then upwards, up to the folder that holds `pyprojec
   says of each value where it came from, for example `slurm (env.toml:12)`.
 * Text may hold `${{oc.env:NAME}}`, which is read from your environment when a job or an executor is built.
   `client_secret` is an exception: it is read when the platform asks for it, and stands in no configuration.
-* `${{auto_mount:git+URL@REF,/TARGET}}` in `mounts` of a cloud's or a Slurm profile is a git repository. REF (a branch, a
-  tag or a commit) becomes one commit when the job is submitted, which is then found on `/TARGET`. URL is `https`,
+* `${{auto_mount:git+URL@REF,/TARGET}}` in `mounts` of a cloud's or a Slurm profile is a git repository. REF (a branch,
+  a tag or a commit) becomes one commit when the job is submitted, which is then found on `/TARGET`. URL is `https`,
   `ssh` or `file` and holds no password. On a cloud each pod clones it, with git of its image; on Slurm the login node
   does, once for each commit. Both need access of their own. Submodules are not fetched.
 """

@@ -81,7 +81,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def is_dry(command: DocCommand) -> bool:
     """Tell whether the command starts no job as it stands."""
     own = command.argv[: command.argv.index("--")] if "--" in command.argv else command.argv
-    return not STARTS_NOTHING.isdisjoint(own) or own[1:2] in (("env",), ("source",), ("kit",))
+    return not STARTS_NOTHING.isdisjoint(own) or own[1:2] in (("env",), ("source",), ("kit",), ("jobs",))
 
 
 def run(command: DocCommand) -> Result:
