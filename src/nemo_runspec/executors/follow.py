@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.data_mover import exit_code_of
@@ -202,13 +203,27 @@ def log_lines(platform: Platform, workload: Submitted, title: str = "") -> Itera
     Raises:
         PlatformError: The platform does not let us ask.
     """
-    lines: SimpleQueue[str | None] = SimpleQueue()
+    for pod, line in lines_of(platform, workload):
+        yield f"[{title}{'/' if title else ''}{short_name(pod, workload.name)}] {line}"
+
+
+def lines_of(
+    platform: Platform, workload: Submitted, *, first_s: float | None = None, quiet_s: float | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield each line of all pods with its pod, as they come, until the workload has ended.
+
+    Args:
+        platform: Where it runs.
+        workload: The workload.
+        first_s: How long the first line is waited for, in seconds; None for as long as it takes.
+        quiet_s: How long every other one is waited for.
+
+    Raises:
+        PlatformError: The platform does not let us ask.
+    """
+    lines: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
     failures: list[PlatformError] = []
-
-    def show(pod: str, line: str) -> None:
-        lines.put(f"[{title}{'/' if title else ''}{short_name(pod, workload.name)}] {line}")
-
-    follower = Follower(platform, workload, show=show, say=lambda _: None)
+    follower = Follower(platform, workload, show=lambda pod, line: lines.put((pod, line)), say=lambda _: None)
 
     def run() -> None:
         try:
@@ -220,13 +235,23 @@ def log_lines(platform: Platform, workload: Submitted, title: str = "") -> Itera
 
     # A daemon: a log that never ends must not keep a client from ending.
     threading.Thread(target=run, daemon=True, name=f"follow {workload.name}").start()
+    wait_s = first_s
     try:
-        while (line := lines.get()) is not None:
+        while (line := lines.get(timeout=wait_s)) is not None:
+            wait_s = quiet_s
             yield line
+    except Empty:
+        return  # silent: that is all for now
     finally:
         follower.leave()
     for failure in failures:
         raise failure
+
+
+def printable(text: str) -> str:
+    """Give a text as standard output takes it: what its encoding lacks is written as an escape."""
+    encoding = sys.stdout.encoding or "utf-8"  # a notebook's has none
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def short_name(pod: str, workload: str) -> str:

@@ -27,7 +27,7 @@ from nemo_runspec.env_vars import is_secret_variable
 from nemo_runspec.errors import PayloadError, ProfileError
 from nemo_runspec.executors import job_files
 from nemo_runspec.executors.connection import connect
-from nemo_runspec.executors.follow import log_lines
+from nemo_runspec.executors.follow import log_lines, printable
 from nemo_runspec.executors.groups import merge_own_group
 from nemo_runspec.executors.held_secrets import scripts_to_be_written, without_secrets
 from nemo_runspec.executors.journal import Entry, Journal, name_in
@@ -336,7 +336,7 @@ class PlatformExecutor:
         """
         entry = _journal().read(name_in(app_id))
         for line in log_lines(connect(entry.platform, entry.connection), entry.submitted, entry.title):
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(printable(f"{line}\n"))
             sys.stdout.flush()
 
     def cleanup(self, handle: str) -> None:

@@ -10,6 +10,7 @@ from nemo_run.core.execution.launcher import FaultTolerance, Launcher, Torchrun
 
 from nemo_runspec import git_mounts as git
 from nemo_runspec.data_mover import JOB_LINK
+from nemo_runspec.errors import ProfileError
 from nemo_runspec.executors.connection import shell_of
 from nemo_runspec.executors.journal import name_in
 from nemo_runspec.executors.once import WISH
@@ -105,6 +106,9 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
         """
         self.settle()
         refuse_other_fields(self, _NOT_TAKEN)
+        if self.dependency_type != "afterok":
+            message = f"a task waits for others to succeed (afterok), not '{self.dependency_type}'"
+            raise ProfileError(message, remedy='Give additional_parameters={"dependency": ...} instead.')
 
     @property
     def home(self) -> str:

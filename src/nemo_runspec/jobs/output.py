@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from nemo_runspec.errors import GoneError, PlatformError
+from nemo_runspec.errors import GoneError
 from nemo_runspec.executors.connection import connect
-from nemo_runspec.executors.follow import Follower, short_name
+from nemo_runspec.executors.follow import lines_of, short_name
 from nemo_runspec.platforms.workload import JobState
 
 if TYPE_CHECKING:
@@ -60,7 +58,9 @@ def logs(entry: Entry, *, follow: bool = False) -> Iterator[LogLine]:
     if platform.look(workload).state is JobState.LOST:
         yield from _what_is_left(platform, workload)
     else:
-        yield from _lines(platform, workload, follow=follow)
+        first_s, quiet_s = (None, None) if follow else (FIRST_LINE_S, QUIET_S)
+        for pod, line in lines_of(platform, workload, first_s=first_s, quiet_s=quiet_s):
+            yield LogLine(pod, short_name(pod, workload.name), line)
 
 
 def _what_is_left(platform: Platform, workload: Submitted) -> Iterator[LogLine]:
@@ -71,35 +71,3 @@ def _what_is_left(platform: Platform, workload: Submitted) -> Iterator[LogLine]:
     for pod in pods:
         for line in platform.log(workload, pod):
             yield LogLine(pod, short_name(pod, workload.name), line)
-
-
-def _lines(platform: Platform, workload: Submitted, *, follow: bool) -> Iterator[LogLine]:
-    lines: SimpleQueue[LogLine | None] = SimpleQueue()
-    failures: list[PlatformError] = []
-
-    def show(pod: str, line: str) -> None:
-        lines.put(LogLine(pod, short_name(pod, workload.name), line))
-
-    follower = Follower(platform, workload, show=show, say=lambda _: None)
-
-    def run() -> None:
-        try:
-            follower.run()
-        except PlatformError as error:
-            failures.append(error)
-        finally:
-            lines.put(None)
-
-    # A daemon: a log that never ends must not keep a client from ending.
-    threading.Thread(target=run, daemon=True, name=f"follow {workload.name}").start()
-    wait_s = None if follow else FIRST_LINE_S
-    try:
-        while (line := lines.get(timeout=wait_s)) is not None:
-            wait_s = None if follow else QUIET_S
-            yield line
-    except Empty:
-        return  # silent: that is all for now
-    finally:
-        follower.leave()
-    for failure in failures:
-        raise failure

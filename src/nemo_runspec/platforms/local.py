@@ -41,7 +41,7 @@ _DESCRIPTOR: Final = 9
 _POD: Final = "job"
 _CHUNK_BYTES: Final = 65536
 _LONGEST_LINE_BYTES: Final = 1 << 20
-_START: Final = 'umask 077; echo $$ >"$1/process.new" && mv "$1/process.new" "$1/process" && shift && exec "$@"'
+_START: Final = '(umask 077; echo $$ >"$1/process.new") && mv "$1/process.new" "$1/process" && shift && exec "$@"'
 
 
 def request(

@@ -19,7 +19,7 @@ from nemo_runspec.errors import (
     PlatformError,
     UnreachableError,
 )
-from nemo_runspec.executors.follow import Follower, short_name
+from nemo_runspec.executors.follow import Follower, printable, short_name
 from nemo_runspec.platforms.workload import Cause, JobState
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ class Output:
         self._log.write(text.encode(errors="backslashreplace"))
         self._log.flush()
         # A character that the terminal does not have must not end the log.
-        encoding = sys.stdout.encoding
-        sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
+        sys.stdout.write(printable(text))
         sys.stdout.flush()
 
     def last_lines(self, pod: str) -> str:

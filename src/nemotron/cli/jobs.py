@@ -15,6 +15,7 @@ from nemo_runspec import jobs
 from nemo_runspec.env import load_env_profile
 from nemo_runspec.env_vars import job_redactor
 from nemo_runspec.errors import NemotronError, UnreachableError, UsageError
+from nemo_runspec.executors.follow import printable
 from nemo_runspec.platforms.workload import JobState
 from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
 from nemo_runspec.redaction import Redactor, is_secret_name
@@ -113,7 +114,7 @@ def logs_command(
         if json:
             _print_json(clean.as_data())
         else:
-            typer.echo(f"[{clean.short}] {clean.line}" if entry.nodes != 1 else clean.line)
+            typer.echo(printable(f"[{clean.short}] {clean.line}" if entry.nodes != 1 else clean.line))
 
 
 @app.command("cancel")
