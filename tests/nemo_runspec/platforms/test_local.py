@@ -63,6 +63,18 @@ def test_a_job_is_started_once_and_found_again(client: LocalClient, tmp_path: Pa
     assert "canary" not in "".join(path.read_text() for path in (tmp_path / "home").rglob("*") if path.is_file())
 
 
+def test_results_have_the_callers_umask(client: LocalClient, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        sent = client.submit(job(tmp_path / "job", 'echo x >"$0/result"'), NAME)
+    finally:
+        os.umask(before)
+    until(client, sent, JobState.SUCCEEDED)
+    assert (tmp_path / "job" / "result").stat().st_mode & 0o777 == 0o640
+    kept = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+
+
 @pytest.mark.parametrize(("code", "state"), [(0, JobState.SUCCEEDED), (3, JobState.FAILED)])
 def test_an_end_is_told_with_its_code_and_all_lines(
     client: LocalClient, tmp_path: Path, code: int, state: JobState
