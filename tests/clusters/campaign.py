@@ -35,7 +35,7 @@ LONGEST_S: Final = 120
 """How long any command may take, on a machine where others work too."""
 END_S: Final = 90
 
-_KEY: Final = re.compile(r"submitted to \S+ as job ([a-z0-9-]+)")
+_KEY: Final = re.compile(r"submitted to \S+ as (?:[a-z]+ )+([a-z0-9-]+)\.")
 _FAILURE: Final = re.compile(r"^[a-z ]*(error|failed): .{10,}\n  \S.{10,}", re.MULTILINE)
 _PAYLOAD: Final = re.compile(r"payload (\d+) ([0-9a-f]{64})")
 
