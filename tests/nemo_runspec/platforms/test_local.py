@@ -127,7 +127,9 @@ def test_a_job_that_does_not_heed_sigterm_is_killed(
     until(client, workload, JobState.RUNNING)
     client.cancel(workload)
     assert client.look(workload).state is JobState.CANCELLED
-    assert os.waitid(os.P_PID, int(workload.id), os.WEXITED).si_status == signal.SIGKILL
+    ended = os.waitid(os.P_PID, int(workload.id), os.WEXITED)
+    assert ended is not None
+    assert ended.si_status == signal.SIGKILL
 
 
 def test_what_the_client_said_is_shown_where_the_job_never_began(client: LocalClient, tmp_path: Path) -> None:

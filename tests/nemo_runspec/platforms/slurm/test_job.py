@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask, job_folder, sbatch_options
-from nemo_runspec.platforms.workload import NAME
+from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask, sbatch_options
+from nemo_runspec.platforms.workload import NAME, job_folder
 
 HOME = "/lustre/me/jobs"
 
