@@ -230,17 +230,28 @@ def measure(side: str, code: Path, profile: Mapping[str, Any], folder: Path) -> 
     Raises:
         RuntimeError: The submission failed.
     """
-    argv = [sys.executable, "-m", "benchmarks.slurm_submit", "--measure", side, str(code), json.dumps(profile)]
+    result = folder / "result.json"  # not printed: nemo-run prints, too
+    result.unlink(missing_ok=True)
+    argv = [
+        sys.executable,
+        "-m",
+        "benchmarks.slurm_submit",
+        "--measure",
+        side,
+        str(code),
+        json.dumps(profile),
+        str(result),
+    ]
     environment = {**os.environ, "NEMORUN_HOME": str(folder / "home")}
     if side == STOCK:
         environment["PATH"] = f"{folder}/bin:{os.environ['PATH']}"
     done = subprocess.run(
         argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=MEASUREMENT_S, check=False
     )
-    if done.returncode:
+    if not result.exists():
         message = f"{side} could not be measured:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         raise RuntimeError(message)
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    return Measured(**json.loads(result.read_text(encoding="utf-8")))
 
 
 def compare(runs: int) -> dict[str, list[Measured]]:
@@ -297,11 +308,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare submissions to Slurm: nemo-run's own, and this library's.")
     parser.add_argument("--runs", type=int, default=RUNS, help="how often each side is measured")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.measure:
-        side, code, profile = arguments.measure
-        print(json.dumps(asdict(submit(side, Path(code), json.loads(profile)))))
+        side, code, profile, result = arguments.measure
+        measured = submit(side, Path(code), json.loads(profile))
+        Path(result).write_text(json.dumps(asdict(measured)), encoding="utf-8")
         return 0
     medians = medians_of(compare(arguments.runs))
     verdicts = judge(medians)
