@@ -166,7 +166,7 @@ def _chosen_profile(request: RecipeConfig, env_file: EnvFile) -> Profile:
     chosen = load_env_profile(request.profile, env_file)
     if chosen.workspace is None and chosen.default_workspace is not None:
         folder, origin = chosen.default_workspace
-        return chosen.with_overrides({"workspace": folder}, Origin(origin))
+        return chosen.with_overrides({"workspace": folder}, Origin(f"{chosen.name}, {origin}"))
     return chosen
 
 

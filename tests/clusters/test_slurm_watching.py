@@ -18,7 +18,6 @@ from nemo_runspec.platforms.slurm import status
 from nemo_runspec.platforms.slurm.client import SlurmClient
 from nemo_runspec.platforms.slurm.job import SlurmJob, SlurmTask
 from nemo_runspec.platforms.slurm.request import request
-from nemo_runspec.platforms.slurm.stopping import cancel_dependents
 from nemo_runspec.platforms.workload import Cause, JobState, Seen, Submitted
 from tests.clusters.beds import slurm as slurm_bed
 from tests.clusters.beds.processes import wait_until
@@ -134,10 +133,10 @@ def test_who_waits_for_a_failed_job(place: Place) -> None:
     third = place.submit("true", f"--dependency=afterok:{second.id}")
     other = place.submit("true", "--begin=now+1hour")
     assert place.look(second).word == "PENDING (Dependency)"
-    assert cancel_dependents(place.shell, str(place.home), first) == ()
     seen = place.until(second)[-1]
     assert (seen.state, seen.cause) == (FAILED, Cause.NEVER)
-    assert cancel_dependents(place.shell, str(place.home), first) == (second, third)
+    place.cancel(second)
+    place.cancel(third)
     assert place.look(other).state is QUEUED
     place.cancel(other)
     assert place.bed.run("squeue", "-h", "-t", "PENDING").stdout == ""

@@ -146,7 +146,7 @@ def create_docker_executor(profile: DockerProfile, *, env_vars: Mapping[str, str
         **common_fields(profile, env_vars or {}),
         container_image=settings.image,
         job_root=settings.home,
-        volumes=[f"{source}:{target}{':ro' if read_only else ''}" for source, target, read_only in settings.mounts],
+        volumes=[text for text in profile.mounts if isinstance(text, str)],
         runtime=settings.runtime,
         ipc_mode=settings.ipc_mode,
         shm_size=settings.shm_size,

@@ -20,10 +20,10 @@ from nemo_runspec.platforms.workload import NAME
 from nemo_runspec.redaction import REDACTED
 from nemo_runspec.submit.job_files import title_of
 from nemo_runspec.submit.requests import cloud_job
-from nemotron.cli.show_platform import INDENT, LONGEST_LINE, heading, largest, listed, size
+from nemotron.cli.show_platform import INDENT, LONGEST_LINE, heading, largest, notes, size, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nemo_runspec.data_mover import Changes, Plan, Selection
@@ -135,11 +135,6 @@ def show_request(job: Job) -> None:
         typer.echo(f"{INDENT}{line}")
 
 
-def sizes(files: Iterable[tuple[str, int]]) -> list[str]:
-    """Give a line for each file, from its name and size."""
-    return [f"{count:>10,}  {path}" for path, count in sorted(files)]
-
-
 def source(plan: Plan, chosen: Selection, changes: Changes, label: str, *, fits: bool) -> None:
     """Print what `nemotron source ls` tells of a selection.
 
@@ -160,14 +155,7 @@ def source(plan: Plan, chosen: Selection, changes: Changes, label: str, *, fits:
     typer.echo(f"{INDENT}largest: {', '.join(f'{path} {size(count)}' for path, count in largest(plan.files))}")
     platform = LIMITS[plan.executor_type].label
     typer.echo(f"{INDENT}{'fits' if fits else 'does not fit'} into one job on {platform}")
-    if changes.modified:
-        typer.echo(f"{INDENT}not committed: {listed(changes.modified)}")
-    if changes.unknown:
-        typer.echo(f"{INDENT}nobody knows whether it is committed: {changes.unknown}")
-    if plan.left_out:
-        typer.echo(f"{INDENT}links that stay here: {listed(plan.left_out)}")
-    if chosen.unmatched:
-        typer.echo(f"{INDENT}exclude matches nothing with: {listed(chosen.unmatched)}")
+    notes(chosen, changes)
 
 
 def rehearsing(job: Job, folder: Path) -> None:

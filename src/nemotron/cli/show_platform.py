@@ -15,11 +15,11 @@ from nemo_runspec.submit.job_files import chosen_sources, effective_profile
 from nemo_runspec.submit.requests import request_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from nemo_runspec.data_mover import Selection
+    from nemo_runspec.data_mover import Changes, Selection
     from nemo_runspec.job import Job
-    from nemo_runspec.platforms.workload import Request
+    from nemo_runspec.platforms.workload import Request, Tree
 
 INDENT = "  "
 LONGEST_LINE = 100_000
@@ -50,6 +50,41 @@ def listed(names: Sequence[str]) -> str:
     """Give the first of some names, and how many more there are."""
     more = len(names) - SHOWN_FILES
     return ", ".join(names[:SHOWN_FILES]) + (f" and {more} more" if more > 0 else "")
+
+
+def sizes(files: Iterable[tuple[str, int]]) -> list[str]:
+    """Give a line for each file, from its name and size."""
+    return [f"{count:>10,}  {path}" for path, count in sorted(files)]
+
+
+def source(tree: Tree, files: Mapping[str, int], chosen: Selection, changes: Changes, label: str) -> None:
+    """Print what `nemotron source ls` tells of what is copied as it is.
+
+    Args:
+        tree: What travels.
+        files: Name and size of each file.
+        chosen: What it was chosen from.
+        changes: What of it is not committed.
+        label: For whom.
+    """
+    for line in sizes(files.items()):
+        typer.echo(line)
+    heading("what travels", label)
+    typer.echo(f"{INDENT}{len(files)} files, {size(sum(files.values()))}, sha256 {tree.sha256}")
+    typer.echo(f"{INDENT}largest: {', '.join(f'{path} {size(count)}' for path, count in largest(list(files.items())))}")
+    notes(chosen, changes)
+
+
+def notes(chosen: Selection, changes: Changes) -> None:
+    """Print what is worth knowing of a selection: what is not committed, and what stays here."""
+    if changes.modified:
+        typer.echo(f"{INDENT}not committed: {listed(changes.modified)}")
+    if changes.unknown:
+        typer.echo(f"{INDENT}nobody knows whether it is committed: {changes.unknown}")
+    if chosen.left_out:
+        typer.echo(f"{INDENT}links that stay here: {listed(chosen.left_out)}")
+    if chosen.unmatched:
+        typer.echo(f"{INDENT}exclude matches nothing with: {listed(chosen.unmatched)}")
 
 
 def before_sending(changed: Sequence[str], chosen: Selection) -> None:

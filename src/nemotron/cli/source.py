@@ -11,13 +11,15 @@ import typer
 from nemo_runspec.data_mover import check_budget, modified_files, plan_for, select
 from nemo_runspec.env import CloudProfile, load_env_profile
 from nemo_runspec.errors import PayloadError, UsageError
+from nemo_runspec.executors.source import Source
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.workload import canonical
 from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
-from nemotron.cli import show_cloud
+from nemotron.cli import show_cloud, show_platform
 
 if TYPE_CHECKING:
     from nemo_runspec.data_mover import Plan, Selection
+    from nemo_runspec.env import Profile
 
 app = typer.Typer(
     help="Show what travels with a job.", no_args_is_help=True, add_completion=False, context_settings=HELP_SETTINGS
@@ -54,9 +56,12 @@ def list_command(
         PayloadError: It is more than the platform takes; it is listed all the same.
     """
     profile = load_env_profile(run) if run is not None else None
+    if profile is not None and profile.executor == "local":
+        message = f"profile '{profile.name}' uses the executor 'local', to which no sources are sent"
+        raise UsageError(message, remedy="Name a profile of another executor.")
     if profile is not None and not isinstance(profile, CloudProfile):
-        message = f"profile '{profile.name}' uses the executor '{profile.executor}', to which no sources are sent"
-        raise UsageError(message, remedy="Name a profile of Lepton or DGX Cloud.")
+        _list_tree(profile, script, as_json=json)
+        return
     executor = profile.executor if profile else DEFAULT_EXECUTOR
     repo_root = profile.repo_root if profile else None
     exclude = profile.exclude if profile else ()
@@ -95,12 +100,37 @@ def list_command(
         raise excess
 
 
+def _list_tree(profile: Profile, script: Path | None, *, as_json: bool) -> None:
+    """List what is copied to a cluster or a container as it is, so that it may be of any size."""
+    chosen = select(script, profile.repo_root, profile.exclude)
+    tree = Source(script_path=script, repo_root=profile.repo_root, exclude=tuple(profile.exclude)).tree()
+    changes = modified_files(chosen)
+    if as_json:
+        document = {
+            "executor": profile.executor,
+            "files": _sizes(chosen),
+            "raw_bytes": sum(_sizes(chosen).values()),
+            "archive_sha256": tree.sha256,
+            "modified": list(changes.modified),
+            "modified_unknown": changes.unknown,
+            "left_out": list(chosen.left_out),
+            "fits": True,
+        }
+        typer.echo(json_text.dumps(document))
+    else:
+        show_platform.source(tree, _sizes(chosen), chosen, changes, f"{profile.name}, {profile.executor}")
+
+
+def _sizes(chosen: Selection) -> dict[str, int]:
+    return {file.name: file.path.stat().st_size for file in chosen.files if file.path.is_file()}
+
+
 def _show_unpacked(chosen: Selection, executor: str, *, as_json: bool) -> None:
-    sizes = {file.name: file.path.stat().st_size for file in chosen.files if file.path.is_file()}
+    sizes = _sizes(chosen)
     if as_json:
         typer.echo(json_text.dumps({"executor": executor, "files": sizes, "fits": False}))
     else:
-        typer.echo("\n".join(show_cloud.sizes(sizes.items())))
+        typer.echo("\n".join(show_platform.sizes(sizes.items())))
 
 
 def _excess(plan: Plan) -> PayloadError | None:

@@ -64,6 +64,20 @@ def test_a_profile_may_leave_files_out(tmp_path: Path) -> None:
     assert "script/helper.py" in _ls(script, "--run", "runai")
 
 
+@pytest.mark.parametrize("profile", ["cluster", "engine"])
+def test_what_is_copied_as_it_is_may_be_of_any_size(tmp_path: Path, profile: str) -> None:
+    with (tmp_path / "env.toml").open("a", encoding="utf-8") as file:
+        file.write('[cluster]\nexecutor = "slurm"\n[engine]\nexecutor = "docker"\nexclude = ["script/helper.py"]\n')
+    script = str(_script(tmp_path))
+    told = json.loads(_ls(script, "--run", profile, "--json"))
+    assert told["fits"]
+    assert told["raw_bytes"] == sum(told["files"].values())
+    assert ("script/helper.py" in told["files"]) == (profile == "cluster")
+    shown = _ls(script, "--run", profile)
+    assert told["archive_sha256"] in shown
+    assert f"{len(told['files'])} files" in shown
+
+
 def test_a_profile_that_sends_no_sources_is_refused() -> None:
     with pytest.raises(UsageError, match="'here' uses the executor 'local', to which no sources are sent"):
         _ls("--run", "here")

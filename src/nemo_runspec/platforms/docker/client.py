@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -274,7 +275,7 @@ class DockerClient:
         return read_file(Path(folder, name)) if folder else None
 
     def remove(self, workload: Submitted) -> None:
-        """Remove the job's containers with their logs, and its network; see `Platform.remove`.
+        """Remove the job's containers with their logs, its network, and its folder; see `Platform.remove`.
 
         Raises:
             RefusedError: It has not ended.
@@ -291,6 +292,9 @@ class DockerClient:
             self._engine.remove(container)
         self._tidied.discard(name)
         self._tidy(name, there)
+        # A label says where: nothing is removed that is not called like the job.
+        for folder in {Path(one.folder) for one in there if Path(one.folder).name == name}:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_whole(containers: Sequence[Container]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,6 @@ _REMOTE: Final = Path(__file__).parent / "remote"
 _CALL_S: Final = 40.0
 _LOOK_EVERY_S: Final = 2.0
 _NOT_OURS: Final = 77
-_AFTER: Final = re.compile(r"afterok:([0-9:]+)")
 
 
 def cancel(shell: Shell, home: str, workload: Submitted, *, patience: Patience | None = None) -> None:
@@ -68,43 +66,6 @@ def cancel(shell: Shell, home: str, workload: Submitted, *, patience: Patience |
     remove_left(shell, home, workload, What.SECRETS)
 
 
-def cancel_dependents(
-    shell: Shell, home: str, workload: Submitted, *, patience: Patience | None = None
-) -> tuple[Submitted, ...]:
-    """Cancel our jobs that wait for the success of one that has ended without it, and those that wait for them.
-
-    Slurm would leave them in its queue for good.
-
-    Args:
-        shell: Runs scripts on the cluster.
-        home: The folder there that holds our jobs.
-        workload: The job that others wait for.
-        patience: How long to wait.
-
-    Returns:
-        The jobs that were cancelled.
-
-    Raises:
-        DeniedError: Slurm or the machine does not let us.
-        UnreachableError: How the job stands, or who waits for it, cannot be asked.
-    """
-    seen = look(shell, home, workload, patience=patience)
-    if seen.state is JobState.UNREACHABLE:
-        message = f"how '{workload.name}' has ended cannot be asked, so that nothing that waits for it is cancelled"
-        raise UnreachableError(message, remedy="Try again later.")
-    if seen.state not in {JobState.FAILED, JobState.CANCELLED}:  # of a lost one nobody knows how it ended
-        return ()
-    cancelled: list[Submitted] = []
-    hopeless = {workload.id}
-    # Who waits for one that is cancelled now is hopeless too.
-    while found := [job for job in _waiting(shell, home, workload, hopeless) if job.id not in hopeless]:
-        for job in found:
-            cancel(shell, home, job, patience=patience)
-        hopeless |= {job.id for job in found}
-        cancelled += found
-    return tuple(cancelled)
-
-
 def remove(shell: Shell, home: str, workload: Submitted, *, patience: Patience | None = None) -> None:
     """Remove the folder of a job that has ended; nothing left is fine.
 
@@ -145,21 +106,6 @@ def _tell(shell: Shell, workload: Submitted) -> None:
     if answer.text.split()[-1] == "other":
         message = f"Slurm's job {workload.id} is not '{workload.name}', which it must have forgotten since"
         raise RefusedError(message)
-
-
-def _waiting(shell: Shell, home: str, workload: Submitted, hopeless: set[str]) -> list[Submitted]:
-    answer = shell.bash(_REMOTE / "waiting.sh", home, timeout_s=_CALL_S)
-    lines = answer.text.split("\n")
-    if answer.code or "end" not in lines[-2:]:
-        message = f"{shell.label} could not ask Slurm which jobs wait for '{workload.name}': {_complaint(answer)}"
-        raise UnreachableError(message, remedy="Try again later.")
-    rows = [line.split("\t") for line in lines if line.count("\t") == len(("id", "name", "reason"))]
-    # A job that waits for one of several (`?`) may still get what it waits for.
-    return [
-        Submitted(workload.platform, workload.kind, number, name)
-        for number, name, _, dependency in rows
-        if "?" not in dependency and hopeless & set(":".join(_AFTER.findall(dependency)).split(":"))
-    ]
 
 
 def _complaint(answer: Answer) -> str:

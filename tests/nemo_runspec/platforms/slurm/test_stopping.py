@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import DeniedError, PlatformError, RefusedError, UnreachableError
-from nemo_runspec.platforms.slurm.stopping import cancel, cancel_dependents, remove
+from nemo_runspec.platforms.slurm.stopping import cancel, remove
 from nemo_runspec.platforms.workload import Submitted
 from tests.nemo_runspec.platforms.slurm.watching import JOB, NAME, Cluster
 
@@ -152,55 +152,3 @@ def test_a_name_that_is_none_is_refused(cluster: Cluster, name: str) -> None:
 
 
 # ---- jobs that wait for others
-
-
-def waiting(cluster: Cluster, *rows: str) -> None:
-    """Let squeue list waiting jobs, as far as they were not cancelled, and the job itself as failed."""
-    for row in rows:
-        if "foreign" not in row:
-            (cluster.home / "jobs" / row.split("|")[-1]).mkdir(exist_ok=True)
-    listed = "'" + "\n".join(rows) + "'"
-    cluster.program(
-        "squeue",
-        then='case "$*" in\n'
-        f"*%E*) touch {cluster.home}/../scancel.calls\nwhile read -r row; do id=${{row#row|}} id=${{id%%|*}}; "
-        f'grep -q " $id$" {cluster.home}/../scancel.calls || echo "$row"; done <<<{listed} ;;\n'
-        f'*"-j 42 "*) echo "row|42|FAILED|NonZeroExitCode|N/A|{NAME}" ;;\n'
-        f"*%T*) echo '{GONE.strip()}'; exit 1 ;;\n"
-        "*%j*) for id; do [[ $id =~ ^[0-9]+$ ]] && break; done\n"
-        f"grep -o \"^row|$id|.*\" <<<{listed} | sed 's/.*|/row|/' ;;\nesac",
-    )
-
-
-def test_who_waits_for_a_failed_job_is_cancelled(cluster: Cluster, time: FakeTime) -> None:
-    cluster.program("scancel")
-    waiting(
-        cluster,
-        "row|50|DependencyNeverSatisfied|afterok:42(failed)|second-abc123",
-        "row|51|Dependency|afterok:41(unfulfilled),afterok:50(unfulfilled)|third-abc123",
-        "row|52|Dependency|afterok:42(unfulfilled)?afterok:43(unfulfilled)|either-abc123",
-        "row|53|Dependency|afterany:42(unfulfilled)|cleanup-abc123",
-        "row|54|Dependency|afterok:420(unfulfilled)|unrelated-abc123",
-        "row|55|DependencyNeverSatisfied|afterok:42(failed)|foreign",
-        "row|56|Dependency|afterok:1:42|old-abc123",
-    )
-    cancelled = cancel_dependents(cluster, str(cluster.home), JOB, patience=time.patience())
-    assert [(job.id, job.name) for job in cancelled] == [
-        ("50", "second-abc123"),
-        ("56", "old-abc123"),
-        ("51", "third-abc123"),
-    ]
-    assert [call.split()[-1] for call in cluster.calls("scancel")] == ["50", "56", "51"]
-
-
-def test_nobody_is_cancelled_whose_turn_may_come(cluster: Cluster, time: FakeTime) -> None:
-    assert cancel_dependents(cluster, str(cluster.home), JOB, patience=time.patience()) == ()
-    cluster.program("squeue", DOWN, code=1)
-    with pytest.raises(UnreachableError, match="cannot be asked"):
-        cancel_dependents(cluster, str(cluster.home), JOB, patience=time.patience())
-    (cluster.job / "exit/job.0").write_text("0\n")
-    assert cancel_dependents(cluster, str(cluster.home), JOB, patience=time.patience()) == ()
-    (cluster.job / "exit/job.0").write_text("3\n")
-    with pytest.raises(UnreachableError, match="which jobs wait"):
-        cancel_dependents(cluster, str(cluster.home), JOB, patience=time.patience())
-    assert cluster.calls("scancel") == []
