@@ -232,7 +232,8 @@ def _assert_is_told(command: Command) -> None:
 def _assert_nothing_left(campaign: Campaign) -> None:
     assert campaign.leftovers() == [], "I7"
     wait_until(lambda: not processes_of(campaign.token), 15, f"end of {processes_of(campaign.token)}")
-    assert list(campaign.temporary.iterdir()) == [], "I7"
+    left = [str(path) for path in campaign.temporary.rglob("*")]
+    assert left == [], f"I7: {left}"
     campaign.temporary.rmdir()
 
 

@@ -131,10 +131,10 @@ class Master:
         """Write nothing and open nothing yet."""
         self._host = host
         self._config = ssh_config(host)
-        self._lock = threading.Lock()
         self._kept = _Kept()
+        self._lock = self._kept.lock
         self._number = 0
-        self._finalizer = weakref.finalize(self, self._kept.end)
+        self._finalizer = weakref.finalize(self, self._kept.end_for_good)
 
     def options(self, until: float) -> list[str]:
         """Give the options with which ssh uses the connection, which is open then.
@@ -158,6 +158,9 @@ class Master:
             self._lock.release()
 
     def _open(self, until: float) -> _Connection:
+        if self._kept.is_over:
+            message = f"{self._host.label} is not asked any more: this process ends"
+            raise UnreachableError(message)
         self._kept.end_lost()
         folder = self._kept.folder
         if folder is None:
@@ -189,6 +192,8 @@ class _Kept:
         self.folder: Path | None = None
         self.current: _Connection | None = None
         self.old: list[_Connection] = []
+        self.lock = threading.Lock()
+        self.is_over = False
         self._process = os.getpid()
         self._held: IO[str] | None = None
 
@@ -209,6 +214,22 @@ class _Kept:
         for connection in [each for each in self.old if not each.is_open()]:
             connection.kill()
             self.old.remove(connection)
+
+    def end_for_good(self) -> None:
+        """End all connections when nobody needs them any more, or this process ends.
+
+        Other threads may still be at work then: their calls fail now, and must not open another connection, of which
+        a folder would be left.
+        """
+        self.is_over = True
+        if os.getpid() != self._process:
+            return
+        is_ours = self.lock.acquire(timeout=_END_S)
+        try:
+            self.end()
+        finally:
+            if is_ours:
+                self.lock.release()
 
     def end(self) -> None:
         """End all connections, unless this is a fork of the process that has made them."""

@@ -124,3 +124,13 @@ def test_the_connection_ends_with_a_process_that_is_killed(
     assert kept.exists()
     master.close()
     used.close()
+
+
+def test_a_thread_that_goes_on_while_the_process_ends_opens_nothing_more(ssh: StandIn) -> None:
+    master = Master(Host(host="login"))
+    folder = Path(master.options(soon())[1]).parent
+    master._finalizer()  # noqa: SLF001 - as when the interpreter ends
+    with pytest.raises(UnreachableError, match="this process ends"):
+        master.options(soon())
+    assert not folder.exists()
+    assert ssh.calls() == ["master"]
