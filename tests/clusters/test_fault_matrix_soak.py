@@ -194,7 +194,7 @@ def kill_commands(slurm: SlurmBed, sshd: SshBed, folder: Path, times: int) -> No
     for _ in range(times):
         process = campaign.project.start("run", script, "--batch", "ssh")
         try:
-            process.communicate(timeout=chosen.uniform(0.3, 2.5) * usual)
+            process.communicate(timeout=chosen.uniform(0.3, 5.0) * usual)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
