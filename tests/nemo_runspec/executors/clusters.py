@@ -15,6 +15,4 @@ def slurm(**fields: Any) -> SlurmExecutor:  # noqa: ANN401 - fields of many type
 
 
 def docker(**fields: Any) -> DockerExecutor:  # noqa: ANN401 - fields of many types
-    return DockerExecutor(
-        **{"job_root": "/data/jobs", "container_image": "image:1", "packager": Packager(), **fields}
-    )
+    return DockerExecutor(**{"job_root": "/data/jobs", "container_image": "image:1", "packager": Packager(), **fields})
