@@ -18,7 +18,9 @@ from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
 from nemotron.cli import show_cloud, show_platform
 
 if TYPE_CHECKING:
-    from nemo_runspec.data_mover import Plan, Selection
+    from collections.abc import Mapping
+
+    from nemo_runspec.data_mover import Changes, Plan, Selection
     from nemo_runspec.env import Profile
 
 app = typer.Typer(
@@ -80,19 +82,13 @@ def list_command(
     changes = modified_files(chosen)
     excess = _excess(plan)
     if json:
-        document = {
-            "executor": executor,
-            "files": dict(plan.files),
+        facts = {
             "raw_bytes": plan.raw_bytes,
             "archive_bytes": plan.archive_bytes,
             "encoded_bytes": plan.encoded_bytes,
             "archive_sha256": plan.sha256,
-            "modified": list(changes.modified),
-            "modified_unknown": changes.unknown,
-            "left_out": list(plan.left_out),
-            "fits": excess is None,
         }
-        typer.echo(json_text.dumps(document))
+        _print_json(executor, dict(plan.files), facts, chosen, changes, fits=excess is None)
     else:
         label = f"{profile.name}, {executor}" if profile else f"as on {executor}"
         show_cloud.source(plan, chosen, changes, label, fits=excess is None)
@@ -106,19 +102,31 @@ def _list_tree(profile: Profile, script: Path | None, *, as_json: bool) -> None:
     tree = Source(script_path=script, repo_root=profile.repo_root, exclude=tuple(profile.exclude)).tree()
     changes = modified_files(chosen)
     if as_json:
-        document = {
-            "executor": profile.executor,
-            "files": _sizes(chosen),
-            "raw_bytes": sum(_sizes(chosen).values()),
-            "archive_sha256": tree.sha256,
-            "modified": list(changes.modified),
-            "modified_unknown": changes.unknown,
-            "left_out": list(chosen.left_out),
-            "fits": True,
-        }
-        typer.echo(json_text.dumps(document))
+        facts = {"raw_bytes": sum(_sizes(chosen).values()), "archive_sha256": tree.sha256}
+        _print_json(profile.executor, _sizes(chosen), facts, chosen, changes, fits=True)
     else:
         show_platform.source(tree, _sizes(chosen), chosen, changes, f"{profile.name}, {profile.executor}")
+
+
+def _print_json(
+    executor: str,
+    files: Mapping[str, int],
+    facts: Mapping[str, object],
+    chosen: Selection,
+    changes: Changes,
+    *,
+    fits: bool,
+) -> None:
+    document = {
+        "executor": executor,
+        "files": files,
+        **facts,
+        "modified": list(changes.modified),
+        "modified_unknown": changes.unknown,
+        "left_out": list(chosen.left_out),
+        "fits": fits,
+    }
+    typer.echo(json_text.dumps(document))
 
 
 def _sizes(chosen: Selection) -> dict[str, int]:
