@@ -39,18 +39,28 @@ class Wish:
         new: Submit another job, whatever was submitted before.
         also_told: Take a job that is still going on for this one, also where its user knows of it. Without it only a
             submission that nobody has heard of is taken up: a program that submits the same task twice wants it twice.
+        also_ended: Take the last job that was this one and has succeeded, too.
+        only_take: Submit nothing where there is no job to take.
         tells: Whether it calls `tell` itself when it has told its user. Otherwise, to return is to tell.
         say: Called with what is worth knowing.
+        takes: Called when a job that was submitted before is taken for this one.
     """
 
     new: bool = False
     also_told: bool = False
+    also_ended: bool = False
+    only_take: bool = False
     tells: bool = False
     say: Callable[[str], None] = log.info
+    takes: Callable[[], object] = bool
 
 
 WISH: Final[ContextVar[Wish]] = ContextVar("nemo_runspec_wish", default=Wish())  # noqa: B039 - it is frozen
 """Set by the one who submits; nemo-run and torchx, which stand in between, hand contexts on to their threads."""
+
+
+class NothingToTakeError(PlatformError):
+    """There is no job that could be taken for this one, and another one was not wished for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,7 @@ def claim(
         UnreachableError: What became of an earlier submission cannot be asked, or another client takes too long;
             nothing was submitted then.
         AbandonedError: The submission was given up while it waited.
+        NothingToTakeError: There is nothing to take, and nothing else is wished for.
     """
     if wish.new:
         yield Claimed()
@@ -90,7 +101,15 @@ def claim(
     path = journal.locks / fingerprint
     lock = held(path, deadline_s=deadline_s, what="submitting the same job", waiting=wish.say, sleep=_pause)
     with lock:
-        yield _found(journal, fingerprint, platform, wish)
+        found = _found(journal, fingerprint, platform, wish)
+        # Whoever has given up meanwhile wants nothing; what runs already goes on.
+        refuse_if_abandoned()
+        if found.adopted is not None:
+            wish.takes()
+        elif wish.only_take:
+            message = "no such job was submitted"
+            raise NothingToTakeError(message)
+        yield found
 
 
 def _pause(seconds: float) -> None:
@@ -108,7 +127,7 @@ def _found(journal: Journal, fingerprint: str, platform: Platform, wish: Wish) -
             if confirmed is not None:
                 return Claimed(adopted=confirmed)
             resumed = resumed or entry
-        elif _goes_on(journal, entry, platform, wish):
+        elif _goes_on(journal, entry, platform, wish) or (wish.also_ended and entry.last_state is JobState.SUCCEEDED):
             return Claimed(adopted=entry)
     return Claimed(resumed=resumed)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nemo_runspec.errors import InterruptedJobError, JobFailedError, PlatformError, UnreachableError
-from nemo_runspec.submit.platform import Sent, follow, stop_of, submit, to_stderr
+from nemo_runspec.executors.journal import Journal, nemo_run_home
+from nemo_runspec.executors.once import NothingToTakeError
+from nemo_runspec.submit.job_files import title_of
+from nemo_runspec.submit.platform import Sent, Take, follow, stop_of, submit, to_stderr
 from nemo_runspec.submit.signals import signals_passed_on
 
 if TYPE_CHECKING:
@@ -28,20 +32,47 @@ def submit_chain(jobs: Sequence[Job], accepted: Callable[[Job, Submitted], None]
             go on, and the same command takes them over.
         InterruptedJobError: A signal came; those before are cancelled.
     """
+    standing = {} if any(job.request.new for job in jobs) else _standing(jobs)
+    last = max(standing, default=-1)
     sent: list[Sent] = []
-    for job in jobs:
-        stop = stop_of(job, to_stderr)
+    for number, job in enumerate(jobs):
+        one = standing.get(number)
+        # What stands waits for those before it: they have succeeded, or it would not be there.
+        take = Take.ALSO_ENDED if number < last else Take.OR_SUBMIT
         after = [sent[-1].workload.id] if sent else []
         try:
-            with signals_passed_on(stop):
-                sent.append(submit(job, stop, to_stderr, accepted=_of(job, accepted), after=after))
-                _refuse_if_interrupted(job, stop)
+            sent.append(one or _sent(job, accepted, take, after))
         except UnreachableError:
             raise
+        except NothingToTakeError as error:
+            message = f"{job.spec.name} was submitted before, as what waits for it was, and its record is gone"
+            raise UnreachableError(message, remedy="Give --new to submit all of it again.") from error
         except BaseException:  # whatever it is, nothing may be left waiting for a job that never comes
-            cancel(sent)
+            cancel([one for one in sent if not one.taken])
             raise
     return sent
+
+
+def _sent(job: Job, accepted: Callable[[Job, Submitted], None], take: Take, after: Sequence[str]) -> Sent:
+    stop = stop_of(job, to_stderr)
+    with signals_passed_on(stop):
+        sent = submit(job, stop, to_stderr, accepted=_of(job, accepted), after=after, take=take)
+        if stop.abandoned.is_set() and not sent.taken:
+            cancel([sent])
+        _refuse_if_interrupted(job, stop)
+    return sent
+
+
+def _standing(jobs: Sequence[Job]) -> dict[int, Sent]:
+    """Give those of the jobs that the same command has submitted before, and that have not ended."""
+    journal = Journal(nemo_run_home())
+    live = {(entry.profile, entry.title) for entry in journal.entries() if entry.last_state is None}
+    found = {}
+    for number, job in enumerate(jobs):
+        if (job.profile.name, title_of(job)) in live:
+            with suppress(NothingToTakeError):  # it is another job of the same name
+                found[number] = _sent(job, lambda _job, _workload: None, Take.GOING_ON, ())
+    return found
 
 
 def _refuse_if_interrupted(job: Job, stop: Stop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from nemo_runspec.config.save import open_private, write_private
 from nemo_runspec.env import SlurmProfile, explain_refusal
 from nemo_runspec.env_vars import process_environment
-from nemo_runspec.errors import InterruptedJobError, JobFailedError, RefusedError
+from nemo_runspec.errors import InterruptedJobError, JobFailedError, PlatformError, RefusedError
 from nemo_runspec.executors import build_executor
 from nemo_runspec.executors.journal import Journal, nemo_run_home
 from nemo_runspec.executors.once import WISH, Wish
@@ -70,6 +71,14 @@ def execute_on_platform(
     return sent.workload
 
 
+class Take(enum.Enum):
+    """Which earlier job may be taken for one that is submitted."""
+
+    OR_SUBMIT = "one that goes on; else another is submitted"
+    GOING_ON = "one that goes on; nothing is submitted"
+    ALSO_ENDED = "one that goes on or has succeeded; nothing is submitted"
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A job that its platform has accepted.
@@ -78,11 +87,13 @@ class Sent:
         job: The job.
         workload: What it is there.
         platform: The platform's client.
+        taken: Whether it was submitted before, and is only taken over.
     """
 
     job: Job
     workload: Submitted
     platform: Platform
+    taken: bool = False
 
 
 def stop_of(job: Job, say: Callable[[str], None]) -> Stop:
@@ -97,6 +108,7 @@ def submit(
     *,
     accepted: Callable[[Submitted, float], None],
     after: Sequence[str] = (),
+    take: Take = Take.OR_SUBMIT,
 ) -> Sent:
     """Submit a job, and tell that it was accepted.
 
@@ -106,15 +118,26 @@ def submit(
         say: Called with each thing worth knowing.
         accepted: As for `execute_on_platform`.
         after: Identifiers of the jobs of the same cluster that have to succeed first.
+        take: Which earlier job may be taken for this one.
 
     Raises:
         NemotronError: It cannot be submitted; nothing is made then.
         InterruptedJobError: A signal came first.
+        NothingToTakeError: There is no earlier job, and no other was wished for.
     """
     begin = time.monotonic()
-    workload, platform = _submitted(job, stop, say, after)
+    wish = Wish(
+        new=job.request.new,
+        also_told=True,
+        also_ended=take is Take.ALSO_ENDED,
+        only_take=take is not Take.OR_SUBMIT,
+        tells=True,
+        say=say,
+        takes=stop.taken.set,
+    )
+    workload, platform = _submitted(job, stop, wish, after)
     told(Journal(nemo_run_home()), workload.name, partial(accepted, workload, time.monotonic() - begin))
-    return Sent(job, workload, platform)
+    return Sent(job, workload, platform, taken=stop.taken.is_set())
 
 
 def follow(sent: Sent, stop: Stop, say: Callable[[str], None], interruption: Interruption) -> None:
@@ -136,10 +159,8 @@ def follow(sent: Sent, stop: Stop, say: Callable[[str], None], interruption: Int
         show = Output(sent.workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
         ending = watch(watched, show, stop=stop, say=say)
     Journal(nemo_run_home()).saw_end(sent.workload.name, ending)
-    for name in (RESULT_FILE, ERROR_FILE) if ending.state.is_final else ():
-        content = sent.platform.read(sent.workload, name)
-        if content is not None:
-            write_private(job.job_dir / name, content.decode())
+    if ending.state.is_final:
+        _keep_results(sent)
     interrupted = interruption.number is not None
     # The script has shown the whole error; its first line is enough to know which one.
     reported = None if interrupted else read_error(job.job_dir)
@@ -150,7 +171,19 @@ def follow(sent: Sent, stop: Stop, say: Callable[[str], None], interruption: Int
     raise_for_ending(watched, ending, show, interrupted=interrupted, cancelled=stop.cancels)
 
 
-def _submitted(job: Job, stop: Stop, say: Callable[[str], None], after: Sequence[str]) -> tuple[Submitted, Platform]:
+def _keep_results(sent: Sent) -> None:
+    for name in (RESULT_FILE, ERROR_FILE):
+        try:
+            content = sent.platform.read(sent.workload, name)
+        except PlatformError as error:
+            # How the job has ended is known; what it says of itself is only more.
+            to_stderr(f"{sent.workload.name}: {name} cannot be read: {error.message}")
+            return
+        if content is not None:
+            write_private(sent.job.job_dir / name, content.decode(errors="replace"))
+
+
+def _submitted(job: Job, stop: Stop, wish: Wish, after: Sequence[str]) -> tuple[Submitted, Platform]:
     """Submit a job in a thread, because torchx takes over the signal handlers of the main one.
 
     Raises:
@@ -160,7 +193,7 @@ def _submitted(job: Job, stop: Stop, say: Callable[[str], None], after: Sequence
 
     def run() -> None:
         ABANDONED.set(stop.abandoned)
-        WISH.set(Wish(new=job.request.new, also_told=True, tells=True, say=say))
+        WISH.set(wish)
         try:
             submission.set_result(_submit(job, after))
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again where the result is asked for

@@ -81,6 +81,8 @@ class Stop:
         """Begin before anything is submitted."""
         self.abandoned = threading.Event()
         self.given_up = threading.Event()
+        self.taken = threading.Event()
+        """Set where the job was submitted before, and is only taken over."""
         self.cancels = cancels
         self._say = say
         self._submission: Future[Future[tuple[Submitted, Platform]]] = Future()
@@ -103,11 +105,12 @@ class Stop:
             self._leave(submission)
         elif not self.abandoned.is_set():
             self.abandoned.set()
-            if not submission.done():
-                # What the platform accepts all the same is nobody's wish any more.
-                self.cancels = True
+            gives_up = not submission.done()
+            if gives_up:
                 self._say("giving the submission up")
             if submission.exception() is None:
+                # What the platform accepts all the same is nobody's wish any more; what ran before goes on.
+                self.cancels = self.cancels or (gives_up and not self.taken.is_set())
                 self._answer(*submission.result())
 
     def _answer(self, workload: Submitted, platform: Platform) -> None:
@@ -200,13 +203,13 @@ def raise_for_ending(job: Watched, ending: Ending, output: Output, *, interrupte
     """
     name, workload = job.title, job.workload
     where = f"Its output is kept in {job.log_path}."
-    if interrupted and not (cancelled and ending.state.is_final):
+    if interrupted and not ending.state.is_final:
         message = f"{name} goes on as {workload.name}, and is not watched any longer"
         if cancelled:
             message = f"{name} may still run as {workload.name}: it did not stop in time"
         remedy = f"Follow it: nemotron jobs reattach {workload.name}\n  End it:    nemotron jobs cancel {workload.name}"
         raise InterruptedJobError(message, remedy=remedy)
-    if interrupted:
+    if interrupted and cancelled and ending.state is not JobState.SUCCEEDED:
         message = f"{name} was stopped: {workload.name} is {ending.state.value}"
         raise InterruptedJobError(message, remedy=f"Run the same command again to go on. {where}")
     if ending.state is JobState.SUCCEEDED:

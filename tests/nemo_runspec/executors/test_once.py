@@ -10,7 +10,7 @@ import pytest
 
 from nemo_runspec.errors import DeniedError, RefusedError, UnreachableError
 from nemo_runspec.executors.journal import Entry, Journal
-from nemo_runspec.executors.once import WISH, Wish, tell
+from nemo_runspec.executors.once import WISH, NothingToTakeError, Wish, tell
 from nemo_runspec.executors.submission import Sender, send
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError
 from nemo_runspec.platforms.workload import JobState, Request, Seen, Submitted
@@ -132,6 +132,40 @@ def test_another_job_is_submitted_where_it_is_another(journal: Journal, cluster:
     assert len(cluster.jobs) == 2
     if other == "ended":
         assert journal.read(first.name).last_state is JobState.FAILED
+
+
+def test_who_only_takes_submits_nothing(journal: Journal, cluster: Cluster) -> None:
+    taken: list[str] = []
+    wish = replace(COMMAND, only_take=True, takes=lambda: taken.append("it"))
+    with pytest.raises(NothingToTakeError):
+        submit(journal, cluster, wish)
+    assert (cluster.jobs, list(journal.entries())) == ({}, [])
+    first = told(journal, submit(journal, cluster))
+    assert submit(journal, cluster, wish) == first
+    cluster.jobs[first.name] = JobState.SUCCEEDED
+    with pytest.raises(NothingToTakeError):
+        submit(journal, cluster, wish)
+    assert submit(journal, cluster, replace(wish, also_ended=True)).name == first.name
+    assert taken == ["it", "it"]
+
+
+def test_a_job_that_failed_is_not_taken_for_one_that_has_succeeded(journal: Journal, cluster: Cluster) -> None:
+    first = told(journal, submit(journal, cluster))
+    cluster.jobs[first.name] = JobState.FAILED
+    with pytest.raises(NothingToTakeError):
+        submit(journal, cluster, replace(COMMAND, only_take=True, also_ended=True))
+
+
+def test_who_gave_up_takes_nothing_over(journal: Journal, cluster: Cluster) -> None:
+    told(journal, submit(journal, cluster))
+    given_up = threading.Event()
+    given_up.set()
+    token = ABANDONED.set(given_up)
+    try:
+        with pytest.raises(AbandonedError):
+            submit(journal, cluster)
+    finally:
+        ABANDONED.reset(token)
 
 
 def test_a_job_that_ended_before_its_user_heard_of_it_is_still_theirs(journal: Journal, cluster: Cluster) -> None:

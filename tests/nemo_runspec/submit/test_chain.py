@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from nemo_runspec.errors import InterruptedJobError, JobFailedError, RefusedError, UnreachableError
+from nemo_runspec.executors.journal import Entry, Journal
+from nemo_runspec.executors.once import NothingToTakeError
 from nemo_runspec.platforms.workload import Submitted
 from nemo_runspec.submit import chain
 from nemo_runspec.submit.chain import cancel, follow_chain, submit_chain
-from nemo_runspec.submit.platform import Sent
+from nemo_runspec.submit.platform import Sent, Take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from nemo_runspec.job import Job
     from nemo_runspec.submit.watching import Stop
@@ -21,9 +24,10 @@ if TYPE_CHECKING:
 NAMES = ("one", "two", "three")
 
 
-def job_of(name: str, *, cancels: bool = False) -> Job:
-    request = SimpleNamespace(cancel_on_interrupt=cancels, rehearse=False)
-    return cast("Job", SimpleNamespace(spec=SimpleNamespace(name=name), request=request))
+def job_of(name: str, *, cancels: bool = False, new: bool = False) -> Job:
+    request = SimpleNamespace(cancel_on_interrupt=cancels, rehearse=False, new=new)
+    profile = SimpleNamespace(name="cluster")
+    return cast("Job", SimpleNamespace(spec=SimpleNamespace(name=name), request=request, profile=profile))
 
 
 def nothing(_: Stop) -> None:
@@ -37,20 +41,30 @@ class Cluster:
     Args:
         trouble: Name -> what happens when it is submitted or followed.
         stubborn: Names of jobs that cannot be cancelled.
+        going_on: Names of jobs that were submitted before, and go on.
+        ended: Names of jobs that were submitted before, and have succeeded.
     """
 
     trouble: dict[str, Callable[[Stop], None]] = field(default_factory=dict)
     stubborn: tuple[str, ...] = ()
+    going_on: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
     submitted: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     followed: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
 
-    def submit(self, job: Job, stop: Stop, say: object, *, accepted: Callable[..., None], after: list[str]) -> Sent:
-        del say
+    def submit(
+        self, job: Job, stop: Stop, _say: object, *, accepted: Callable[..., None], after: list[str], take: Take
+    ) -> Sent:
         name = job.spec.name
+        workload = Submitted("slurm", "job", f"id-{name}", f"{name}-abc123")
+        if name in self.going_on or (name in self.ended and take is Take.ALSO_ENDED):
+            return Sent(job, workload, cast("Any", self), taken=True)
+        if take is not Take.OR_SUBMIT:
+            message = "nothing"
+            raise NothingToTakeError(message)
         self.trouble.get(name, nothing)(stop)
         self.submitted.append((name, tuple(after)))
-        workload = Submitted("slurm", "job", f"id-{name}", f"{name}-abc123")
         accepted(workload, 0.1)
         return Sent(job, workload, cast("Any", self))
 
@@ -93,6 +107,52 @@ def test_each_job_waits_for_the_one_before(cluster: Cluster) -> None:
     assert told == [(name, f"id-{name}") for name in NAMES]
     assert [one.job.spec.name for one in sent] == list(NAMES)
     assert cluster.cancelled == []
+
+
+@pytest.fixture
+def again(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Give a cluster on which the jobs were submitted before, and of which none is known to have ended."""
+    monkeypatch.setattr(chain, "nemo_run_home", lambda: tmp_path)
+    for name in NAMES:
+        Journal(tmp_path).write(
+            Entry(platform="slurm", kind="job", name=f"{name}-abc123", id="1", title=name, profile="cluster")
+        )
+    return cluster
+
+
+def test_the_same_command_again_takes_all_of_it_over(again: Cluster) -> None:
+    again.ended, again.going_on = ("one",), ("two", "three")
+    sent = submit_chain([job_of(name) for name in NAMES], lambda *_: None)
+    assert again.submitted == []
+    assert [(one.job.spec.name, one.taken) for one in sent] == [(name, True) for name in NAMES]
+
+
+def test_what_was_not_submitted_before_is_submitted_behind_the_rest(again: Cluster) -> None:
+    again.ended, again.going_on = ("one",), ("two",)
+    submit_chain([job_of(name) for name in NAMES], lambda *_: None)
+    assert again.submitted == [("three", ("id-two",))]
+
+
+def test_a_refusal_ends_nothing_that_ran_before(again: Cluster) -> None:
+    again.going_on = ("one",)
+    again.trouble["three"] = raises(RefusedError("no such partition"))
+    with pytest.raises(RefusedError):
+        submit_chain([job_of(name) for name in NAMES], lambda *_: None)
+    assert again.cancelled == ["id-two"]
+
+
+def test_all_of_it_again_when_it_has_ended_or_is_wished_for(again: Cluster) -> None:
+    again.ended = NAMES
+    submit_chain([job_of(name) for name in NAMES], lambda *_: None)
+    submit_chain([job_of(name, new=True) for name in NAMES], lambda *_: None)
+    assert [name for name, _ in again.submitted] == [*NAMES, *NAMES]
+
+
+def test_a_stage_whose_record_is_gone_is_not_submitted_twice(again: Cluster) -> None:
+    again.going_on = ("three",)
+    with pytest.raises(UnreachableError, match="its record is gone"):
+        submit_chain([job_of(name) for name in NAMES], lambda *_: None)
+    assert again.submitted == []
 
 
 def test_a_job_that_is_refused_takes_those_before_it_with_it(
