@@ -45,11 +45,11 @@ def held(
     told = False
     while (descriptor := _taken(path)) is None:
         if time.monotonic() >= end:
-            message = f"{_holder(path)} has been {what} for {deadline_s:.0f} s, and still is"
+            message = f"{holder(path)} has been {what} for {deadline_s:.0f} s, and still is"
             raise UnreachableError(message, remedy="Wait for its end, or stop it, and try again.")
         if not told and wait_s >= _LONGEST_WAIT_S:
             told = True
-            waiting(f"waiting for {_holder(path)}, which is {what}; {deadline_s:.0f} s at most")
+            waiting(f"waiting for {holder(path)}, which is {what}; {deadline_s:.0f} s at most")
         sleep(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
     try:
@@ -80,7 +80,31 @@ def _taken(path: Path) -> int | None:
     return None
 
 
-def _holder(path: Path) -> str:
+def is_held(path: Path) -> bool:
+    """Tell whether somebody alive holds a lock. Nothing is made, also where its folder cannot be written.
+
+    Args:
+        path: The lock's file, which need not be there.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder(path: Path) -> str:
+    """Name who holds a lock, for messages.
+
+    Args:
+        path: The lock's file.
+    """
     try:
         pid = path.read_text(encoding="utf-8")
     except OSError:

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +21,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nemo_runspec.errors import NemotronError
-from nemo_runspec.executors.file_lock import held
+from nemo_runspec.executors.file_lock import held, holder, is_held
 from nemo_runspec.platforms.workload import JobState, Seen, Submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nemo_runspec.executors.follow import Ending
 
@@ -35,6 +36,8 @@ _OLDER: Final = 1
 """A version that is still read: it has none of the fields from `fingerprint` on."""
 _SEPARATOR: Final = "___"
 _NAME: Final = re.compile(r"[a-z0-9-]+")
+_LOCKS: Final = ".locks"
+_SENDING: Final = ".sending"
 _CHANGE_S: Final = 10.0
 """How long a change waits for another one, in seconds; each takes milliseconds."""
 
@@ -154,10 +157,35 @@ class Journal:
     @property
     def locks(self) -> Path:
         """The folder of the locks beside the entries; it is made, and nobody else may look into it."""
-        folder = self.folder / ".locks"
+        folder = self.folder / _LOCKS
         self._make()
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+    @contextmanager
+    def sending(self, name: str, *, deadline_s: float, sleep: Callable[[float], None]) -> Iterator[None]:
+        """Have everybody know that a job is being sent, while the body runs.
+
+        Args:
+            name: The workload's unique name.
+            deadline_s: How long to wait for another one that sends it, in seconds.
+            sleep: Waits for so many seconds.
+
+        Raises:
+            UnreachableError: Another one sends it all the time.
+        """
+        with held(self.locks / f"{name}{_SENDING}", deadline_s=deadline_s, what=f"submitting {name}", sleep=sleep):
+            yield
+
+    def sender(self, entry: Entry) -> str:
+        """Say who is sending a job at this moment, for messages; nothing where nobody is.
+
+        Args:
+            entry: Its record.
+        """
+        locks = (f"{entry.name}{_SENDING}", *((entry.fingerprint,) if entry.fingerprint else ()))
+        paths = (self.folder / _LOCKS / name for name in locks)
+        return next((holder(path) for path in paths if is_held(path)), "")
 
     def write(self, entry: Entry) -> None:
         """Keep an entry, in the place of an older one of the same job; a reader sees the old or the new one."""
@@ -271,9 +299,21 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """Yield every job's entry, the newest first; one that cannot be read is told of, and does not hide others."""
-        names = [path.stem for path in self.folder.glob("*.json")] if self.folder.is_dir() else []
-        found = [entry for name in names if (entry := self._readable(name)) is not None]
+        found = [entry for name in self._names() if (entry := self._readable(name)) is not None]
         yield from sorted(found, key=lambda entry: entry.created, reverse=True)
+
+    def unreadable(self) -> tuple[Path, ...]:
+        """Give the files of records that cannot be read: nobody knows what jobs they are of."""
+        found = []
+        for name in self._names():
+            try:
+                self.find(name)
+            except NemotronError:
+                found.append(self._path(name))
+        return tuple(found)
+
+    def _names(self) -> list[str]:
+        return sorted(path.stem for path in self.folder.glob("*.json")) if self.folder.is_dir() else []
 
     def _readable(self, name: str) -> Entry | None:
         try:
@@ -285,6 +325,8 @@ class Journal:
     def forget(self, name: str) -> None:
         """Remove the entry of a job that was never made, or is not to be remembered."""
         self._path(name).unlink(missing_ok=True)
+        # What a sender leaves that was killed.
+        (self.folder / _LOCKS / f"{name}{_SENDING}").unlink(missing_ok=True)
 
     def _make(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

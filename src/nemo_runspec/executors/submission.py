@@ -9,8 +9,8 @@ from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedEr
 from nemo_runspec.executors.connection import connect, kept, place_of
 from nemo_runspec.executors.fault_points import reach
 from nemo_runspec.executors.journal import Entry, Journal, fingerprint_of
-from nemo_runspec.executors.once import WISH, Claimed, claim, tell
-from nemo_runspec.platforms.abandoning import AbandonedError, pause
+from nemo_runspec.executors.once import CLAIM_S, WISH, Claimed, claim, tell
+from nemo_runspec.platforms.abandoning import AbandonedError, pause, refuse_if_abandoned
 from nemo_runspec.platforms.limits import LIMITS
 from nemo_runspec.platforms.names import new_token, workload_name
 from nemo_runspec.platforms.workload import job_folder
@@ -112,6 +112,22 @@ def _named(intent: Entry, claimed: Claimed, sender: Sender) -> Entry:
 
 
 def _sent(request: Request, entry: Entry, journal: Journal, client: Platform, claimed: Claimed) -> Entry:
+    """Send a job, while everybody can see that it is being sent: that takes minutes where its source is large."""
+    if claimed.resumed is None and not WISH.get().new:
+        return _recorded(request, entry, journal, client, claimed)  # the lock of the claim tells it
+    with journal.sending(entry.name, deadline_s=CLAIM_S, sleep=_pause):
+        there = journal.find(entry.name)
+        if there is not None and there.confirmed:
+            return there  # it was being sent when it was taken for one that was not
+        return _recorded(request, entry, journal, client, claimed)
+
+
+def _pause(seconds: float) -> None:
+    refuse_if_abandoned()
+    pause(seconds)
+
+
+def _recorded(request: Request, entry: Entry, journal: Journal, client: Platform, claimed: Claimed) -> Entry:
     reach("before-intent")
     journal.write(entry)
     reach("intent-written")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.config.save import open_private
 from nemo_runspec.errors import GoneError, UnreachableError
 from nemo_runspec.executors.connection import connect
 from nemo_runspec.executors.follow import Ending
-from nemo_runspec.jobs.looking import NEVER_ARRIVED, JobStatus, remembered, status
+from nemo_runspec.jobs.looking import BEING_SENT, NEVER_ARRIVED, JobStatus, not_confirmed, noted, remembered, status
 from nemo_runspec.platforms.workload import JobState, Seen
 from nemo_runspec.submit.signals import signals_passed_on
 from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending, watch
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from nemo_runspec.executors.journal import Entry, Journal
     from nemo_runspec.platforms.workload import Platform, Submitted
     from nemo_runspec.redaction import Redactor
+
+SENT_S: Final = 10.0
+"""How long whoever cancels a job waits for the end of its submission, in seconds."""
+_LOOK_S: Final = 0.2
 
 
 def cancel(entry: Entry, journal: Journal) -> JobStatus:
@@ -35,12 +40,14 @@ def cancel(entry: Entry, journal: Journal) -> JobStatus:
         How it stands then; it may have ended by itself just before.
 
     Raises:
-        UnreachableError: It cannot be asked, so that it may go on.
+        UnreachableError: It cannot be asked, or is still being submitted, so that it may go on.
         PlatformError: The platform does not stop it.
     """
-    before = status(entry, journal)
+    before = _when_sent(entry, journal)
     if before.seen.state.is_final:
         return before
+    if not before.entry.confirmed:
+        raise not_confirmed(before)
     platform = connect(entry.platform, entry.connection)
     workload = before.entry.submitted
     platform.cancel(workload)
@@ -48,11 +55,19 @@ def cancel(entry: Entry, journal: Journal) -> JobStatus:
     # Some platforms stop a job by deleting it.
     if seen.state is JobState.LOST:
         seen = replace(seen, state=JobState.CANCELLED)
-    known = journal.saw(entry.name, seen) or before.entry
+    known = noted(before.entry, journal, lambda: journal.saw(entry.name, seen))
     if seen.state is JobState.UNREACHABLE:
         message = f"'{entry.name}' was asked to stop, and whether it has is not known: it cannot be asked any more"
         raise UnreachableError(message, remedy=f"Look again: nemotron jobs status {entry.name}")
     return JobStatus(known, seen)
+
+
+def _when_sent(entry: Entry, journal: Journal) -> JobStatus:
+    """Give a job's state, after a while where somebody is just submitting it."""
+    end = time.monotonic() + SENT_S
+    while (now := status(entry, journal)).seen.word == BEING_SENT and time.monotonic() < end:
+        time.sleep(_LOOK_S)
+    return now
 
 
 def followed_log(journal: Journal, name: str) -> Path:
@@ -97,6 +112,8 @@ def reattach(
         reason = NEVER_ARRIVED if now.seen.word == NEVER_ARRIVED else "its platform does not know it any more"
         message = f"there is nothing to follow of '{entry.name}': {reason}"
         raise GoneError(message)
+    if not entry.confirmed:
+        raise not_confirmed(now)
     platform = connect(entry.platform, entry.connection)
     stop = Stop(say, cancels=cancel_on_interrupt)
     submission: Future[tuple[Submitted, Platform]] = Future()
@@ -110,6 +127,6 @@ def reattach(
         show = Output(entry.submitted, several=entry.nodes != 1, log=log, redact=redactor.text)
         # What only the record knows is told by it.
         ending = Ending(now.seen, {}) if now.remembered else watch(watched, show, stop=stop, say=say)
-    known = journal.saw_end(entry.name, ending) or entry
+    known = noted(entry, journal, lambda: journal.saw_end(entry.name, ending))
     raise_for_ending(watched, ending, show, interrupted=interruption.number is not None, cancelled=cancel_on_interrupt)
     return remembered(known) if known.last_state else JobStatus(known, Seen(ending.state))

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from nemo_runspec.errors import NemotronError
+from nemo_runspec.errors import NemotronError, UnreachableError
 from nemo_runspec.executors.connection import cluster_of, connect, place_of
 from nemo_runspec.platforms.abandoning import ABANDONED
 from nemo_runspec.platforms.workload import JobState, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from nemo_runspec.executors.journal import Entry, Journal
+
+log = logging.getLogger(__name__)
 
 PLACE_S: Final = 5.0
 """How long one place may take to tell about all of its jobs, in seconds."""
@@ -27,6 +31,7 @@ _AT_ONCE: Final = 4
 """How many jobs of one place are asked about at the same time."""
 _NOTHING_KNOWN: Final = frozenset({JobState.LOST, JobState.UNKNOWN, JobState.UNREACHABLE})
 NEVER_ARRIVED: Final = "it never arrived"
+BEING_SENT: Final = "it is being submitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +105,90 @@ def status(entry: Entry, journal: Journal) -> JobStatus:
         journal: Where it is recorded.
 
     Returns:
-        How it stands; UNREACHABLE where it cannot be asked and no end was seen before.
+        How it stands; UNREACHABLE where it cannot be asked and no end was seen before. Where its platform has not
+        confirmed it, it is STARTING as long as somebody submits it, and LOST where the platform does not have it.
     """
     try:
-        platform = connect(entry.platform, entry.connection)
         if not entry.confirmed:
-            found = platform.find(entry.kind, entry.name)
-            if found is None:
-                return JobStatus(entry, Seen(JobState.LOST, NEVER_ARRIVED))
-            entry = journal.change(entry.name, id=found.id, kind=found.kind) or entry.accepted(found)
-        seen = platform.look(entry.submitted)
+            arrival = _arrival(entry, journal)
+            if not arrival.entry.confirmed:
+                return arrival
+            entry = arrival.entry
+        seen = connect(entry.platform, entry.connection).look(entry.submitted)
         why = "it does not answer" if seen.state is JobState.UNREACHABLE else ""
     except NemotronError as error:
         seen, why = Seen(JobState.UNREACHABLE), error.message
     if seen.state in _NOTHING_KNOWN and entry.last_state is not None:
         return remembered(entry, why)
-    entry = journal.saw(entry.name, seen) or entry
+    entry = noted(entry, journal, lambda: journal.saw(entry.name, seen))
     if seen.exit_code is None and entry.last_state is seen.state:
         seen = replace(seen, exit_code=entry.exit_code)
     return JobStatus(entry, seen, why)
+
+
+def _arrival(entry: Entry, journal: Journal) -> JobStatus:
+    """Find out whether a job has arrived of which only the intent is recorded; its record then has its identifier.
+
+    While somebody sends it, the platform is not asked: to look it up may take away what has arrived of it so far.
+    """
+    if sender := journal.sender(entry):
+        return _being_sent(entry, sender)
+    entry = journal.find(entry.name) or entry  # who has just sent it has noted that before
+    if entry.confirmed:
+        return JobStatus(entry, Seen(JobState.UNKNOWN))
+    found = connect(entry.platform, entry.connection).find(entry.kind, entry.name)
+    if found is not None:
+        accepted = entry.accepted(found)
+        known = noted(accepted, journal, lambda: journal.change(entry.name, id=found.id, kind=found.kind))
+        return JobStatus(known, Seen(JobState.UNKNOWN))
+    # Somebody may have begun to send it again meanwhile.
+    if sender := journal.sender(entry):
+        return _being_sent(entry, sender)
+    return JobStatus(journal.find(entry.name) or entry, Seen(JobState.LOST, NEVER_ARRIVED))
+
+
+def _being_sent(entry: Entry, sender: str) -> JobStatus:
+    return JobStatus(entry, Seen(JobState.STARTING, BEING_SENT), f"{sender} is submitting it")
+
+
+def not_confirmed(job: JobStatus) -> UnreachableError:
+    """Give the error for what cannot be asked of a job, as its platform has not confirmed that it has it.
+
+    Args:
+        job: The job.
+    """
+    name = job.entry.name
+    if job.seen.word == BEING_SENT:
+        message = f"'{name}' is only being submitted: {job.why}"
+        remedy = f"Stop that command with Ctrl-C or `kill`, or wait for its end; then nemotron jobs status {name}."
+    else:
+        message = f"whether '{name}' has arrived is not known: {job.why or 'it cannot be asked'}"
+        remedy = f"Look again: nemotron jobs status {name}"
+    return UnreachableError(message, remedy=remedy)
+
+
+def noted(entry: Entry, journal: Journal, note: Callable[[], Entry | None]) -> Entry:
+    """Keep what was seen of a job; where that cannot be kept, as on a full disk, what was seen is told all the same.
+
+    Args:
+        entry: Its record as it is known.
+        journal: Where it is recorded.
+        note: Changes the record, and gives it.
+
+    Returns:
+        The record as it is then.
+    """
+    try:
+        return note() or entry
+    except (NemotronError, OSError) as error:
+        _warn(str(journal.folder), error.message if isinstance(error, NemotronError) else error.strerror or str(error))
+        return entry
+
+
+@cache
+def _warn(folder: str, why: str) -> None:
+    """Say once what concerns every job."""
+    log.warning("what is seen of jobs cannot be kept in %s: %s", folder, why)
 
 
 def remembered(entry: Entry, why: str = "") -> JobStatus:

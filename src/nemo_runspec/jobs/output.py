@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nemo_runspec.errors import GoneError
 from nemo_runspec.executors.connection import connect
 from nemo_runspec.executors.follow import lines_of, short_name
-from nemo_runspec.platforms.workload import JobState
+from nemo_runspec.jobs.looking import JobStatus, not_confirmed
+from nemo_runspec.platforms.workload import JobState, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,8 @@ def logs(entry: Entry, *, follow: bool = False) -> Iterator[LogLine]:
         GoneError: The platform knows neither the job nor its output.
         PlatformError: It cannot be asked, or does not let us.
     """
+    if not entry.confirmed:
+        raise not_confirmed(JobStatus(entry, Seen(JobState.UNKNOWN), "its platform has not confirmed it"))
     platform = connect(entry.platform, entry.connection)
     workload = entry.submitted
     if platform.look(workload).state is JobState.LOST:

@@ -73,7 +73,8 @@ def _pruned(job: JobStatus, journal: Journal, *, dry_run: bool) -> Pruned:
         return Pruned(job, removed=True)
     entry = job.entry
     try:
-        connect(entry.platform, entry.connection).remove(entry.submitted)
+        if entry.confirmed:  # of what never arrived, the look that has found that out leaves nothing
+            connect(entry.platform, entry.connection).remove(entry.submitted)
     except NemotronError as error:
         return Pruned(job, removed=False, why=error.message)
     followed_log(journal, entry.name).unlink(missing_ok=True)

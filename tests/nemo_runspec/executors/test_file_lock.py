@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import NemotronError, UnreachableError
-from nemo_runspec.executors.file_lock import held
+from nemo_runspec.executors.file_lock import held, is_held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +57,11 @@ def test_nobody_waits_without_end_and_a_killed_holder_is_none(tmp_path: Path) ->
             held(path, deadline_s=1.2, what="testing", waiting=said.append),
         ):
             pass
+        assert is_held(path)
         assert said == [f"waiting for another process ({holder.pid}), which is testing; 1 s at most"]
         holder.kill()
+    assert not is_held(path)
+    assert not is_held(tmp_path / "none" / "lock")
     with held(path, deadline_s=5, what="testing"):
         assert path.read_text(encoding="utf-8") == str(os.getpid())
 

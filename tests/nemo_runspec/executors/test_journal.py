@@ -109,6 +109,7 @@ def test_a_record_that_cannot_be_read_hides_no_other(
     assert [found.name for found in journal.entries()] == ["good-000001"]
     (warning,) = caplog.messages
     assert str(path) in warning
+    assert journal.unreadable() == (path,)
     with pytest.raises(NemotronError, match=r"the record of the job 'sft-abc123' .*sft-abc123\.json"):
         journal.read("sft-abc123")
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nemo_runspec.errors import GoneError, JobFailedError, UnreachableError
-from nemo_runspec.jobs import cancel, reattach
+from nemo_runspec.executors.file_lock import held
+from nemo_runspec.jobs import cancel, ending, reattach
 from nemo_runspec.platforms.workload import Cause, JobState, Seen
 from nemo_runspec.redaction import Redactor
 from tests.nemo_runspec.jobs.places import entry
@@ -66,6 +69,46 @@ def test_a_job_that_never_arrived_has_nothing_to_cancel(journal: Journal, cluste
     journal.change(NAME, id="")
     assert cancel(journal.read(NAME), journal).seen.state is JobState.LOST
     assert clusters["a"].cancelled == []
+
+
+def test_what_is_being_submitted_is_cancelled_when_it_is_there_and_told_when_it_does_not_arrive(
+    journal: Journal, clusters: Mapping[str, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.change(NAME, id="", fingerprint="ab12")
+    monkeypatch.setattr(ending, "SENT_S", 0.3)
+    with held(journal.locks / "ab12", deadline_s=1, what="submitting"):
+        whom = rf"another process \({os.getpid()}\) is submitting it"
+        with pytest.raises(UnreachableError, match=whom) as caught:
+            cancel(journal.read(NAME), journal)
+        assert "Stop that command" in str(caught.value.remedy)
+        with pytest.raises(UnreachableError, match=whom):
+            follow(journal)
+    assert clusters["a"].cancelled == []
+    monkeypatch.setattr(ending, "SENT_S", 30)
+    arrives = threading.Event()
+
+    def submit() -> None:
+        with held(journal.locks / "ab12", deadline_s=1, what="submitting"):
+            arrives.set()
+            threading.Event().wait(0.5)
+            clusters["a"].states[NAME] = RUNNING
+            journal.change(NAME, id="12")
+
+    submission = threading.Thread(target=submit)
+    submission.start()
+    assert arrives.wait(5)
+    assert cancel(journal.read(NAME), journal).seen.state is JobState.CANCELLED
+    submission.join()
+    assert clusters["a"].cancelled == [NAME]
+
+
+def test_an_unconfirmed_job_that_cannot_be_looked_up_is_not_told_to_end(
+    journal: Journal, clusters: Mapping[str, Cluster]
+) -> None:
+    journal.change(NAME, id="")
+    clusters["a"].failure = UnreachableError("no answer")
+    with pytest.raises(UnreachableError, match="whether 'sft-aaaaaa' has arrived is not known: no answer"):
+        cancel(journal.read(NAME), journal)
 
 
 def test_reattaching_shows_everything_and_remembers_the_end(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import DeniedError, UnreachableError
+from nemo_runspec.executors.file_lock import held
 from nemo_runspec.jobs import JobStatus, list_jobs, status
-from nemo_runspec.jobs.looking import NEVER_ARRIVED, seconds
+from nemo_runspec.jobs.looking import BEING_SENT, NEVER_ARRIVED, seconds
 from nemo_runspec.platforms.workload import Cause, JobState, Seen
 from tests.nemo_runspec.jobs.places import entry
 
@@ -94,6 +96,64 @@ def test_an_intent_is_looked_up_by_its_name(journal: Journal, clusters: Mapping[
     assert (there.seen.state, there.entry.id) == (JobState.RUNNING, "found-sft-aaaaaa")
     assert journal.read("sft-aaaaaa").confirmed
     assert status(journal.read("sft-bbbbbb"), journal).seen == Seen(JobState.LOST, NEVER_ARRIVED)
+
+
+@pytest.mark.parametrize("lock", ["fingerprint", "name"])
+def test_what_is_being_submitted_is_not_lost_and_its_platform_is_not_asked(
+    journal: Journal, clusters: Mapping[str, Cluster], lock: str
+) -> None:
+    journal.write(entry("sft-aaaaaa", job="", fingerprint="ab12"))
+    clusters["a"].failure = DeniedError("to look a job up takes away what has arrived of it")
+    path = journal.locks / "ab12"
+    holding = (
+        held(path, deadline_s=1, what="submitting")
+        if lock == "fingerprint"
+        else journal.sending("sft-aaaaaa", deadline_s=1, sleep=time.sleep)
+    )
+    with holding:
+        told = status(journal.read("sft-aaaaaa"), journal)
+    assert told.seen == Seen(JobState.STARTING, BEING_SENT)
+    assert told.why == f"another process ({os.getpid()}) is submitting it"
+    clusters["a"].failure = None
+    assert status(journal.read("sft-aaaaaa"), journal).seen == Seen(JobState.LOST, NEVER_ARRIVED)
+
+
+def test_a_submission_that_begins_or_ends_during_a_look_is_noticed(
+    journal: Journal, clusters: Mapping[str, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = entry("sft-aaaaaa", job="", fingerprint="ab12")
+    journal.write(entry("sft-aaaaaa"))
+    clusters["a"].states["sft-aaaaaa"] = RUNNING
+    assert status(before, journal).entry.id == "12"  # it was accepted after the record was read
+    journal.write(before)
+    with held(journal.locks / "ab12", deadline_s=1, what="submitting"):
+        heard = [journal.sender(before), ""]  # nobody at first
+        clusters["a"].states.clear()
+        monkeypatch.setattr(journal, "sender", lambda _: heard.pop())
+        assert status(before, journal).seen.state is JobState.STARTING
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), UnreachableError("x")])
+def test_what_cannot_be_kept_is_told_all_the_same_and_warned_of_once(
+    journal: Journal,
+    clusters: Mapping[str, Cluster],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
+) -> None:
+    names = [f"sft-{number:06}" for number in range(12)]
+    for name in names:
+        journal.write(entry(name, job="" if name.endswith("0") else "12"))
+        clusters["a"].states[name] = Seen(JobState.FAILED, exit_code=3)
+
+    def full(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(journal, "change", full)
+    told = list_jobs(journal)
+    assert {(job.seen.state, job.seen.exit_code, job.entry.confirmed) for job in told} == {(JobState.FAILED, 3, True)}
+    assert len(caplog.records) == 1
+    assert str(journal.folder) in caplog.text
 
 
 def test_as_data_it_has_all_keys_whatever_is_known() -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.errors import DeniedError, GoneError
+from nemo_runspec.errors import DeniedError, GoneError, UnreachableError
 from nemo_runspec.jobs import LogLine, logs, output
 from nemo_runspec.platforms.workload import JobState, Seen
 from tests.nemo_runspec.jobs.places import entry
@@ -48,6 +48,12 @@ def test_what_has_kept_nothing_is_told(clusters: Mapping[str, Cluster]) -> None:
     assert clusters["a"].logs == {}
     with pytest.raises(GoneError, match="has kept nothing of its output"):
         list(logs(entry(NAME)))
+
+
+def test_what_has_not_arrived_has_no_output_yet(clusters: Mapping[str, Cluster]) -> None:
+    clusters["a"].logs[NAME] = ["of another one"]
+    with pytest.raises(UnreachableError, match="whether 'sft-aaaaaa' has arrived is not known"):
+        list(logs(entry(NAME, job="")))
 
 
 def test_a_refusal_is_told(clusters: Mapping[str, Cluster]) -> None:
