@@ -108,13 +108,14 @@ def test_ctrl_c_leaves_a_job_alone_or_ends_it(docker_bed: DockerBed, project: Pr
     wait_until(lambda: running(docker_bed) == [], TOLD_S, "end of the container")
 
 
-def test_pretraining_in_two_containers(docker_bed: DockerBed, project: Project) -> None:
-    code, out, err = project.run("nano3", "data", "prep", "pretrain", "-c", "tiny", "--run", "docker")
-    assert code == 0, out + err
-    code, out, err = project.run("nano3", "pretrain", "-c", "tiny", *SMALL, "run.env.nodes=2", "--run", "docker")
-    assert code == 0, out + err
-    assert "[0] pretrain  step 2/2" in out
-    assert (project.folder / "output" / "artifacts" / "nano3-tiny-pretrain-model" / "v1" / "manifest.json").is_file()
+def test_sft_of_what_two_containers_have_pretrained(docker_bed: DockerBed, project: Project) -> None:
+    two = (*SMALL, "run.env.nodes=2")
+    for stage, more in (("data prep pretrain", ()), ("pretrain", two), ("data prep sft", ()), ("sft", SMALL)):
+        code, out, err = project.run("nano3", *stage.split(), "-c", "tiny", *more, "--run", "docker")
+        assert code == 0, out + err
+        assert ("[0] pretrain  step 2/2" in out) == (stage == "pretrain")
+    assert "sft  step 2/2" in out
+    assert (project.folder / "output" / "artifacts" / "nano3-tiny-sft-model" / "v1" / "manifest.json").is_file()
     assert running(docker_bed) == []
 
 

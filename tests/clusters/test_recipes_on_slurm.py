@@ -38,6 +38,7 @@ SHORT: Final = (
     *("rl.train.steps=1", "rl.train.save_every=1", "rl.train.batch_size=8", "rl.train.max_answer_tokens=8"),
     *("eval.text.windows=4", "eval.conversations.count=4", "eval.prompts.count=4", "eval.sampling.max_answer_tokens=8"),
 )
+TWO_NODES: Final = ("pretrain.run.env.nodes=2", "sft.run.env.nodes=2")
 OPEN: Final = ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "CONFIGURING")
 
 
@@ -63,7 +64,7 @@ def key_in(text: str) -> str:
     return found[0]
 
 
-@pytest.mark.parametrize("profile", ["ssh", "local-image"])
+@pytest.mark.parametrize("profile", ["ssh", "local", "local-image"])
 def test_values_arrive_on_every_node_and_the_exit_code_is_the_jobs_own(
     slurm: SlurmBed, sshd: SshBed, project: Project, profile: str
 ) -> None:
@@ -166,10 +167,8 @@ def test_a_profile_that_makes_no_sense_is_refused_before_anything_is_made(
 
 @pytest.fixture(scope="module")
 def piped(project: Project) -> tuple[int, str, str]:
-    """Run the whole pipeline once, its pretraining on two nodes, the other stages on one."""
-    return project.run(
-        "nano3", "pipe", "-c", "tiny", "--run", "ssh", "run.env.nodes=1", "pretrain.run.env.nodes=2", *SHORT
-    )
+    """Run the whole pipeline once, what torchrun starts on two nodes, the other stages on one."""
+    return project.run("nano3", "pipe", "-c", "tiny", "--run", "ssh", "run.env.nodes=1", *TWO_NODES, *SHORT)
 
 
 def test_the_pipeline_runs_as_jobs_that_wait_for_each_other(
@@ -186,6 +185,7 @@ def test_the_pipeline_runs_as_jobs_that_wait_for_each_other(
     assert all(err.index(f"Slurm job {number}") >= 0 for number in numbers)
     assert first < out.index("7/7")
     assert "[0] pretrain  step 2/2" in out
+    assert "[0] sft  step 2/2" in out
     manifest = next(remote_home(slurm, project).rglob("nano3-tiny-evaluation/v1/manifest.json"))
     inputs = json.loads(manifest.read_text(encoding="utf-8"))["inputs"]
     assert inputs["rl"] == "nano3-tiny-rl-model:v1"
