@@ -15,8 +15,11 @@ from nemo_runspec.doctor.findings import Check, ok
 from nemo_runspec.doctor.here import version_in
 from nemo_runspec.env import DockerProfile, LocalProfile, SlurmProfile, load_env_file
 from nemo_runspec.errors import ProfileError
+from nemo_runspec.executors.connection import shell_of
+from nemo_runspec.executors.slurm_request import slurm_connection
 from tests.nemo_runspec.git_mounts.repositories import make_repository
 from tests.nemo_runspec.platforms.scripted import Reply, scripted_server
+from tests.nemo_runspec.platforms.shell.standin import StandIn
 from tests.nemo_runspec.prepare.stand_ins import put_on_path
 from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, RUNAI_TABLE, write_env_file
 
@@ -151,6 +154,41 @@ def test_a_host_that_says_nothing_is_found_within_the_time(jobs: Path, silent_po
     assert time.monotonic() - started < 2.5
     assert [text.split()[0] for text in texts(found, "login node")] == ["FAIL"]
     assert [text.split()[:2] for text in texts(found, "key")] == [["FAIL", "identity"], ["FAIL", "known_hosts"]]
+
+
+# A call ends with the connection that it uses, as OpenSSH's do.
+ENDS_WITH_ITS_CONNECTION = """
+for word; do [ "$before" = -S ] && socket=$word; before=$word; done
+group=$$
+if [ $shared = call ]; then
+    (
+        while [ -d "${socket%/*}" ] && kill -0 $group; do sleep 0.05; done
+        kill -KILL -- -$group
+    ) >/dev/null 2>&1 </dev/null &
+fi
+"""
+
+
+def test_profiles_of_one_login_node_do_not_end_each_others_connection(
+    cluster: Path, jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sbatch = (cluster / "sbatch").read_text(encoding="utf-8")
+    (cluster / "sbatch").write_text(f'{sbatch}[[ "$*" != *slow* ]] || sleep 1\n', encoding="utf-8")
+    ssh = StandIn(tmp_path / "bin", monkeypatch)
+    ssh.instead(ENDS_WITH_ITS_CONNECTION)
+    profiles = {
+        name: SlurmProfile(
+            name=name, tunnel="ssh", host="login", remote_job_dir=str(jobs), partition="batch", constraint=name
+        )
+        for name in ("quick", "slow")
+    }
+    try:
+        found = examine({name: partial(profiles.__getitem__, name) for name in profiles}, timeout_s=15)
+    finally:
+        shell_of(slurm_connection(profiles["slow"])).close()
+    assert [[text.split()[0] for text in texts(one, "login node")] for one in found] == [["ok"], ["ok"]]
+    assert [text.split()[0] for text in texts(found[1], "submission")] == ["ok"]
+    assert ssh.calls().count("master") == 1
 
 
 def test_repositories_are_asked_only_when_that_is_wanted(cluster: Path, jobs: Path, tmp_path: Path) -> None:

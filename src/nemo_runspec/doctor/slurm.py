@@ -166,10 +166,8 @@ def login_node(profile: SlurmProfile, timeout_s: float) -> Iterator[Finding]:
     limit_s = max(_SHORTEST_S, timeout_s - _CONNECTION_S)
     shell = shell_of(slurm_connection(profile))
     before, started = time.time(), time.monotonic()
-    try:
-        answer = shell.bash(_SCRIPT, f"{limit_s:.1f}", *asked.words(), timeout_s=timeout_s)
-    finally:
-        shell.close()
+    # Not closed behind it: another profile of the same login node may be asking through the same connection.
+    answer = shell.bash(_SCRIPT, f"{limit_s:.1f}", *asked.words(), timeout_s=timeout_s)
     took_s = time.monotonic() - started
     facts = read_facts(answer.text)
     if answer.code != 0 or facts.clock is None:

@@ -45,6 +45,7 @@ _PLACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 _HERE_ONLY: Final = frozenset({"docker", "local"})
 _YES: Final = "true"
 _LOCK: Final = threading.Lock()
+_SHELLS: Final = threading.Lock()
 _clients: Final[dict[Hashable, Platform]] = {}
 
 
@@ -128,7 +129,8 @@ def shell_of(connection: Mapping[str, str]) -> Shell:
         known_hosts=connection.get("known_hosts") or None,
         accept_new=connection.get("accept_new") == _YES,
     )
-    return _shell(host)
+    with _SHELLS:  # `cache` alone lets two threads make one each
+        return _shell(host)
 
 
 @cache
