@@ -20,15 +20,6 @@ _MARGIN_S: Final = 0.3
 _NVIDIA: Final = "nvidia"
 
 
-class _Examined(Engine):
-    """An engine that is also asked what it is."""
-
-    def about(self) -> Mapping[str, Any]:
-        with self._asking("what it is") as client:
-            found: Mapping[str, Any] = client.info()
-            return found
-
-
 def checks(profile: DockerProfile, *, timeout_s: float) -> tuple[Check, ...]:
     """Give the questions about the engine and what is mounted."""
     return (
@@ -44,7 +35,7 @@ def engine(profile: DockerProfile, timeout_s: float) -> Iterator[Finding]:
         profile: The profile.
         timeout_s: How long each question may take, in seconds.
     """
-    asked = _Examined(engine_address(), look_s=timeout_s)
+    asked = Engine(engine_address(), look_s=timeout_s)
     found = asked.about()
     yield ok("engine", f"Docker {found.get('ServerVersion', 'of an unknown version')} at {asked.address}")
     yield from _gpus(profile, found)
