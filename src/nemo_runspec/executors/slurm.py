@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -29,7 +30,7 @@ from nemo_runspec.executors.slurm_request import (
 )
 from nemo_runspec.platforms.slurm.job import PROFILE_FLAGS
 from nemo_runspec.prepare.clones import clone_git_repos_via_tunnel, require_container
-from nemo_runspec.prepare.squash import IMPORT_FLAGS, ensure_squashed_image, image_file
+from nemo_runspec.prepare.squash import ensure_squashed_image, image_file, import_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,15 +166,18 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
             NemotronError: The job cannot be built, an image or a repository is not there, or the cluster refuses the
                 job or cannot be reached.
         """
-        self._prepare()
-        return super().submit(title, tasks)
+        # A copy: submitted a second time, the executor gets what its repositories' branches are then.
+        prepared = copy.copy(self)
+        prepared.container_mounts = [*self.container_mounts, *self._prepare()]
+        prepared.git_mounts = []
+        return super(SlurmExecutor, prepared).submit(title, tasks)
 
-    def _prepare(self) -> None:
-        mounts = [git.pin(git.parse(repository)) for repository in self.git_mounts]
+    def _prepare(self) -> list[str]:
+        """Have the image and the repositories on the cluster, and give the mounts of the latter."""
+        mounts = [git.parse(repository) for repository in self.git_mounts]
         require_container(mounts, self.container_image)
         if not (self.container_image or mounts):
-            return
-        self.git_mounts = [str(mount) for mount in mounts]
+            return []
         shell = shell_of(self.connection)
         if self.container_image:
             ensure_squashed_image(
@@ -181,10 +185,11 @@ class SlurmExecutor(PlatformExecutor, nemo_run.SlurmExecutor):  # type: ignore[m
                 self.container_image,
                 self.job_root,
                 force=self.force_squash,
-                srun_options=[f"--{name}={value}" for name in IMPORT_FLAGS if (value := getattr(self, name, None))],
+                srun_options=import_options(self.settings.flags),
                 say=WISH.get().say,
             )
-        clone_git_repos_via_tunnel(shell, mounts, self.job_root)
+        clones = clone_git_repos_via_tunnel(shell, mounts, self.job_root)
+        return [f"{folder}:{target}" for folder, target in clones]
 
     def request(self, tasks: Sequence[Task]) -> Request:
         """Give the sbatch script of a job, and what travels beside it.

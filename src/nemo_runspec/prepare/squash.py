@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 from nemo_runspec.errors import ConfigError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nemo_runspec.env import SlurmProfile
     from nemo_runspec.platforms.shell import Answer, Shell
 
 REMOTE_SCRIPTS: Final = Path(__file__).parents[1] / "platforms" / "slurm" / "remote"
-IMPORT_FLAGS: Final = ("account", "partition", "qos", "time", "constraint")
-"""Flags of srun that say where an import runs."""
 
 _SCRIPT: Final = REMOTE_SCRIPTS / "squash.sh"
+_IMPORT_FLAGS: Final = ("account", "partition", "qos", "time", "constraint")
+"""Flags of srun that say where an import runs."""
 _IMAGES: Final = "images"
 _SUFFIX: Final = ".sqsh"
 _NOT_THERE, _NO_ENROOT, _NOT_OURS, _NO_SRUN = 66, 69, 73, 75
@@ -118,8 +118,16 @@ def squash_options(profile: SlurmProfile, *, attached: bool = False) -> tuple[st
         attached: Whether somebody waits for it, which has a partition of its own in some profiles.
     """
     partition = (profile.run_partition if attached else profile.batch_partition) or profile.partition
-    values = {flag: getattr(profile, flag) for flag in IMPORT_FLAGS} | {"partition": partition}
-    return tuple(f"--{flag}={value}" for flag, value in values.items() if value)
+    return import_options({flag: getattr(profile, flag) for flag in _IMPORT_FLAGS} | {"partition": partition})
+
+
+def import_options(flags: Mapping[str, object]) -> tuple[str, ...]:
+    """Give the srun options of an import for a job with these flags: those that say where it may run.
+
+    Args:
+        flags: Flags of sbatch, without dashes and with underscores; None or an empty text where one is not given.
+    """
+    return tuple(f"--{flag}={value}" for flag in _IMPORT_FLAGS if (value := flags.get(flag)))
 
 
 def ensure_squashed_image(

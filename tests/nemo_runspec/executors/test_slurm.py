@@ -13,8 +13,10 @@ from nemo_runspec.executors import slurm as module
 from nemo_runspec.executors.journal import Entry, Journal
 from nemo_runspec.executors.platform import PlatformExecutor, Task
 from nemo_runspec.executors.slurm import create_slurm_executor
+from nemo_runspec.git_mounts import pin
+from nemo_runspec.prepare.clones import clone_folder
 from tests.nemo_runspec.executors.clusters import slurm
-from tests.nemo_runspec.git_mounts.repositories import git, make_repository
+from tests.nemo_runspec.git_mounts.repositories import commit, git, make_repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,8 +159,10 @@ class Prepared:
         self.images.append(given)
         self.options.append(options)
 
-    def _clone(self, _: object, mounts: list[Any], home: str) -> None:
-        self.mounts += [f"{mount} {home}" for mount in mounts]
+    def _clone(self, _: object, mounts: list[Any], home: str) -> tuple[tuple[str, str], ...]:
+        clones = tuple((clone_folder(pin(mount), home), mount.target) for mount in mounts)
+        self.mounts += [":".join(clone) for clone in clones]
+        return clones
 
 
 def test_images_and_repositories_are_there_before_a_job_is_sent(
@@ -174,8 +178,21 @@ def test_images_and_repositories_are_there_before_a_job_is_sent(
     assert prepared.options[0]["force"] is True
     assert "--partition=p" in prepared.options[0]["srun_options"]
     assert [first in mount for mount in prepared.mounts] == [True]
-    assert prepared.sent == [executor]
-    assert first in executor.request(TASKS).body["sbatch"]
+    assert first in prepared.sent[0].request(TASKS).body["sbatch"]
+
+
+def test_an_executor_that_submits_again_takes_what_a_branch_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = make_repository(tmp_path / "checkout")
+    prepared = Prepared(monkeypatch)
+    executor = slurm(container_image="image:1", git_mounts=[f"git+file://{checkout}@main,/opt/x"])
+    executor.submit("title", TASKS)
+    second = commit(checkout, "later")
+    executor.submit("title", TASKS)
+    first_job, second_job = (sent.request(TASKS).body["sbatch"] for sent in prepared.sent)
+    assert second not in first_job
+    assert second in second_job
 
 
 def test_a_job_without_image_and_repositories_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

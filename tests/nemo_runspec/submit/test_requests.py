@@ -13,8 +13,10 @@ from nemo_runspec.errors import ConfigError, ProfileError
 from nemo_runspec.executors import connection, scheduler, slurm, submission
 from nemo_runspec.executors import platform as platform_executors
 from nemo_runspec.executors.journal import Journal
+from nemo_runspec.git_mounts import pin
 from nemo_runspec.job import Job, compile_job
 from nemo_runspec.job_folder import WORKLOAD_FILE
+from nemo_runspec.prepare.clones import clone_folder
 from nemo_runspec.submit.platform import execute_on_platform
 from nemo_runspec.submit.requests import request_of
 from tests.nemo_runspec.executors.platforms import FakePlatform
@@ -22,9 +24,10 @@ from tests.nemo_runspec.git_mounts.repositories import commit, git, make_reposit
 from tests.nemo_runspec.recipes import write_env_file, write_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from nemo_runspec.git_mounts import GitMount
     from nemo_runspec.platforms.workload import Request
 
 CANARY = "canary-0123456789"
@@ -96,6 +99,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def _clones(_: object, mounts: Iterable[GitMount], home: str) -> tuple[tuple[str, str], ...]:
+    return tuple((clone_folder(pin(mount), home), mount.target) for mount in mounts)
+
+
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePlatform]:
     """Give what receives the requests; a cluster's images and clones are said to be there."""
@@ -104,7 +111,7 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePlatform]:
         monkeypatch.setattr(module, "connect", lambda *_: fake)
     monkeypatch.setattr(slurm, "shell_of", lambda _: None)
     monkeypatch.setattr(slurm, "ensure_squashed_image", lambda *_, **__: "")
-    monkeypatch.setattr(slurm, "clone_git_repos_via_tunnel", lambda *_: ())
+    monkeypatch.setattr(slurm, "clone_git_repos_via_tunnel", _clones)
     yield fake
     for entry in Journal(get_nemorun_home()).entries():
         Journal(get_nemorun_home()).forget(entry.name)
