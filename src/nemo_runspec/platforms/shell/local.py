@@ -11,7 +11,7 @@ from nemo_runspec.errors import RefusedError, UnreachableError
 from nemo_runspec.platforms.shell import Answer
 from nemo_runspec.platforms.shell.program import Run
 from nemo_runspec.platforms.shell.running import OverdueError, run
-from nemo_runspec.platforms.shell.transfer import LOCK, LOCK_WAIT_S, arguments, sent_bytes
+from nemo_runspec.platforms.shell.transfer import BUSY, LOCK, LOCK_WAIT_S, arguments, sent_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,9 +73,10 @@ class LocalShell:
         """
         absolute = str(Path(target).absolute())  # a relative one with a colon would name a host
         lock = str(Path(absolute).parent / LOCK)
+        waiting = ["flock", "-w", str(LOCK_WAIT_S), "-E", str(BUSY)]
         try:
             ended = run(
-                ["flock", "-w", str(LOCK_WAIT_S), lock, "rsync", *arguments(source, absolute, basis)],
+                [*waiting, lock, "rsync", *arguments(source, absolute, basis)],
                 until=time.monotonic() + timeout_s,
                 env=_environment() | {"LC_ALL": "C"},
             )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LOCK_WAIT_S: Final = 300
 """How long to wait for another transfer into the same folder, in seconds."""
 
+BUSY: Final = 75
+"""What `flock` ends with when it has waited in vain; rsync has no such code."""
+
 LOCK: Final = ".transfer.lock"
 """File beside a target whose lock a transfer holds: two into one folder would remove each other's files."""
 
@@ -74,6 +77,9 @@ def _failure(ended: Ended, label: str, target: str) -> PlatformError:
             f"the login shell of {label} prints something before rsync's answer",
             remedy=f"Let it print nothing for commands: `ssh {label} true` should be silent.",
         )
+    if ended.code == BUSY:
+        message = f"another transfer into the folder of {target} on {label} has not ended within {LOCK_WAIT_S} s"
+        return UnreachableError(message, remedy="Try again when it has.")
     message = f"the transfer to {target} on {label} ended with rsync's code {ended.code}: {first_line(said)}"
     if ended.code in _LOST or ended.code < 0:
         return UnreachableError(message, remedy="Nothing is lost: what was sent is not sent again.")

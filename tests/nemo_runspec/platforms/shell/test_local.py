@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from nemo_runspec.errors import RefusedError, UnreachableError
 from nemo_runspec.platforms.shell.local import LocalShell
+from nemo_runspec.platforms.shell.transfer import LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +80,15 @@ def test_what_another_folder_has_is_linked(tmp_path: Path) -> None:
     LocalShell().send_tree(source, str(basis))
     assert LocalShell().send_tree(source, str(target), basis=str(basis)) < 10_000
     assert (target / "same").samefile(basis / "same")
+
+
+def test_a_folder_that_another_transfer_holds_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nemo_runspec.platforms.shell.local.LOCK_WAIT_S", 0)
+    (tmp_path / "source").mkdir()
+    with (tmp_path / LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UnreachableError, match="another transfer"):
+            LocalShell().send_tree(tmp_path / "source", str(tmp_path / "target"))
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ FAILURES: list[tuple[int, str, type[PlatformError], str]] = [
     (23, 'rsync: [generator] mkdir "/t/a" failed: Permission denied (13)', RefusedError, "Permission denied"),
     (255, "client_loop: send disconnect: Broken pipe\nrsync error: unexplained error", UnreachableError, "code 255"),
     (12, "rsync: connection unexpectedly closed (0 bytes received so far)", UnreachableError, "unexpectedly closed"),
+    (75, "", UnreachableError, "another transfer"),
     (-9, "", UnreachableError, "no reason given"),
 ]
 
