@@ -58,16 +58,26 @@ def ssh_config(host: Host) -> str:
         own.append(f"  User {host.user}")
     if host.identity is not None:
         own += [f"  IdentityFile {_quoted(_file(host.identity, 'identity'))}", "  IdentitiesOnly yes"]
-    known = ['"~/.ssh/known_hosts"', '"~/.ssh/known_hosts2"']
-    if host.known_hosts is not None:
-        path = Path(host.known_hosts).expanduser() if host.accept_new else _file(host.known_hosts, "known_hosts")
-        known.insert(0, _quoted(path))
     checking = "accept-new" if host.accept_new else "yes"
     return (
         f"Host {host.host}\n" + "\n".join(own) + "\n"
-        f"Host *\n{_ALWAYS}  StrictHostKeyChecking {checking}\n  UserKnownHostsFile {' '.join(known)}\n"
+        f"Host *\n{_ALWAYS}  StrictHostKeyChecking {checking}\n{_known_hosts(host)}"
         'Include "~/.ssh/config"\nInclude "/etc/ssh/ssh_config"\n'
     )
+
+
+def _known_hosts(host: Host) -> str:
+    """Name the files with host keys; unless the profile names one, that is left to the user's own configuration.
+
+    Where new keys are accepted it is not: kept in a file such as /dev/null, every key would be a new one each time.
+    """
+    files = ['"~/.ssh/known_hosts"', '"~/.ssh/known_hosts2"']
+    if host.known_hosts is not None:
+        path = Path(host.known_hosts).expanduser() if host.accept_new else _file(host.known_hosts, "known_hosts")
+        files.insert(0, _quoted(path))
+    elif not host.accept_new:
+        return ""
+    return f"  UserKnownHostsFile {' '.join(files)}\n"
 
 
 def _check(host: Host) -> None:

@@ -58,11 +58,22 @@ def test_new_keys_are_accepted_only_by_choice(tmp_path: Path) -> None:
         ssh_config(Host(host="login", known_hosts=str(file)))
 
 
+@pytest.mark.parametrize("accept_new", [False, True])
+def test_the_users_own_file_of_host_keys_counts_unless_the_profile_decides(tmp_path: Path, *, accept_new: bool) -> None:
+    chosen = "UserKnownHostsFile /my/own\n"
+    config = ssh_config(Host(host="login", accept_new=accept_new)) + chosen
+    expected = "~/.ssh/known_hosts ~/.ssh/known_hosts2" if accept_new else "/my/own"
+    found = read_back(config, tmp_path, "login")["userknownhostsfile"][0]
+    assert found.replace(str(Path.home()), "~") == expected
+
+
 def test_what_the_user_has_set_for_hosts_switches_no_check_off(tmp_path: Path) -> None:
+    known = tmp_path / "known hosts"
+    known.touch()
     chosen = (
         "StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nNoHostAuthenticationForLocalhost yes\nBatchMode no\n"
     )
-    read = read_back(ssh_config(Host(host="localhost")) + chosen, tmp_path, "localhost")
+    read = read_back(ssh_config(Host(host="localhost", known_hosts=str(known))) + chosen, tmp_path, "localhost")
     assert (read["stricthostkeychecking"], read["nohostauthenticationforlocalhost"]) == (["true"], ["no"])
     assert "/dev/null" not in read["userknownhostsfile"][0]
     assert read["batchmode"] == ["yes"]
