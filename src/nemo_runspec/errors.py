@@ -160,6 +160,10 @@ class UnreachableError(PlatformError):
     exit_code = 1
 
 
+class NothingSentError(UnreachableError):
+    """The platform could not be reached before anything was sent that could become a job."""
+
+
 class JobFailedError(NemotronError):
     """A job ran and ended with a non-zero status.
 

@@ -56,6 +56,7 @@ def test_row_01_ssh_refused_wrong_key_unknown_host(campaign: Campaign, slurm: Sl
         assert words in failed.err
         assert failed.seconds < 30, "10 s for the connection, and the start of a command on a busy machine"
     campaign.assert_nothing_made()
+    assert '"jobs": []' in campaign.run("jobs", "list", "--json").out, "nothing was sent that could become a job"
     assert not remote_home(slurm, campaign.project).exists()
     assert campaign.submit(script).code == 0
     assert_invariants(campaign)

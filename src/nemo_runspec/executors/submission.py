@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.errors import DeniedError, GoneError, NothingSentError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.executors.connection import connect, kept, place_of
 from nemo_runspec.executors.fault_points import reach
 from nemo_runspec.executors.journal import Entry, Journal, fingerprint_of
@@ -63,7 +63,8 @@ def send(request: Request, title: str, sender: Sender, *, platform: Platform | N
         The job's record; that of an earlier submission of the same job where there is one to go on with.
 
     Raises:
-        PlatformError: The platform refuses the job, or cannot be reached; in the second case the record stays.
+        PlatformError: The platform refuses the job, or cannot be reached; in the second case the record stays, unless
+            nothing was sent.
     """
     client = platform or connect(request.platform, sender.connection)
     wish = WISH.get()
@@ -134,8 +135,9 @@ def _recorded(request: Request, entry: Entry, journal: Journal, client: Platform
     try:
         reach("before-call")
         submitted = _submitted(request, entry.name, client, is_again=claimed.resumed is not None)
-    except (DeniedError, RefusedError, GoneError, AbandonedError):
-        # An answer, and it is no: there is no job to remember. Unless it was sent before, and may arrive late.
+    except (DeniedError, RefusedError, GoneError, AbandonedError, NothingSentError):
+        # An answer, and it is no, or nobody was asked: there is no job to remember. Unless it was sent before, and may
+        # arrive late.
         if claimed.resumed is None:
             journal.forget(entry.name)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.errors import DeniedError, GoneError, NothingSentError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import AbandonedError, refuse_if_abandoned
 from nemo_runspec.platforms.http import GarbledError, Patience, Repetition, TransientError
 
@@ -19,6 +19,7 @@ _CONFLICT: Final = 409
 _FORBIDDEN: Final = 403
 _TOO_MANY: Final = 429
 Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def create(
@@ -78,6 +79,22 @@ def create(
         found = _found_or_given_up(find, name, partial(repetition.wait, failure), received=received)
         if found is not None:
             return found
+
+
+def before_sending(step: Callable[[], Result]) -> Result:
+    """Take a step of a submission that is before the job itself is sent.
+
+    Args:
+        step: Asks the platform for something.
+
+    Raises:
+        NothingSentError: The platform cannot be reached; there is no job.
+        PlatformError: What else the step raises.
+    """
+    try:
+        return step()
+    except UnreachableError as error:
+        raise NothingSentError(error.message, status=error.status, remedy=error.remedy) from error
 
 
 def _found_or_given_up(

@@ -18,7 +18,7 @@ from nemo_runspec.platforms.body import (
     spec_problems,
     workload_problems,
 )
-from nemo_runspec.platforms.creation import create
+from nemo_runspec.platforms.creation import before_sending, create
 from nemo_runspec.platforms.credentials import FixedToken, find_lepton_workspace
 from nemo_runspec.platforms.following import Newborns, follow, stop
 from nemo_runspec.platforms.http import Api, Patience
@@ -230,7 +230,10 @@ class LeptonClient:
 
     def submit(self, request: Request, name: str) -> Submitted:
         """Create the job; see `Platform.submit`."""
-        assigned = {NAME: name, NODE_GROUP_ID: self._node_group_id(request.names[NODE_GROUP_ID])}
+        assigned = {
+            NAME: name,
+            NODE_GROUP_ID: before_sending(lambda: self._node_group_id(request.names[NODE_GROUP_ID])),
+        }
         try:
             identifier = create(
                 self._api,

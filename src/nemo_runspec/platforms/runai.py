@@ -19,7 +19,7 @@ from nemo_runspec.platforms.body import (
     spec_problems,
     workload_problems,
 )
-from nemo_runspec.platforms.creation import create
+from nemo_runspec.platforms.creation import before_sending, create
 from nemo_runspec.platforms.credentials import ClientCredentials, ClusterCredential
 from nemo_runspec.platforms.following import Newborns, follow, stop
 from nemo_runspec.platforms.http import Api, Patience
@@ -215,7 +215,7 @@ class RunaiClient:
 
     def submit(self, request: Request, name: str) -> Submitted:
         """Create the workload; see `Platform.submit`."""
-        project = self._project()
+        project = before_sending(self._project)
         identifiers = {PROJECT_ID: str(project["id"]), CLUSTER_ID: str(project.get("clusterId") or "")}
         try:
             identifier = create(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nemo_runspec.errors import NothingSentError, UnreachableError
 from nemo_runspec.executors.journal import Journal
 from nemo_runspec.executors.once import WISH, Wish
 from nemo_runspec.executors.submission import Sender, send
@@ -71,6 +72,22 @@ def test_what_is_being_sent_is_waited_for_and_not_sent_by_another_one_too(journa
         platform.leave.set()
         assert second.result(30).id == first.result(30).id
     assert len(platform.sent) == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_where_nothing_was_sent_no_record_stays_unless_an_earlier_request_may_still_arrive(
+    journal: Journal, *, again: bool
+) -> None:
+    platform = FakePlatform()
+    if again:
+        platform.refusal = UnreachableError("the reply was lost")
+        with pytest.raises(UnreachableError):
+            submit(journal, platform)
+        platform.sent.clear()
+    platform.refusal = NothingSentError("connection refused")
+    with pytest.raises(NothingSentError):
+        submit(journal, platform)
+    assert len(list(journal.entries())) == again
 
 
 def test_a_forgotten_job_leaves_no_lock_of_a_killed_sender(journal: Journal) -> None:

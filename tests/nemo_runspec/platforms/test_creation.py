@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.errors import DeniedError, GoneError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.errors import DeniedError, GoneError, NothingSentError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError
-from nemo_runspec.platforms.creation import create
+from nemo_runspec.platforms.creation import before_sending, create
 from nemo_runspec.platforms.credentials import FixedToken
 from nemo_runspec.platforms.http import Api
 from tests.nemo_runspec.platforms.scripted import FakeTime, Reply, Scripted
@@ -57,6 +57,17 @@ def test_one_call_is_enough(server: Scripted, time: FakeTime) -> None:
     find = Finder(None)
     assert made(server, time, find) == "made"
     assert (server.lines, find.looks, time.waits) == (["POST /jobs"], 0, [])
+
+
+def test_before_anything_is_sent_a_platform_that_is_away_says_so() -> None:
+    def away() -> None:
+        message = "no answer"
+        raise UnreachableError(message, status=503, remedy="Wait.")
+
+    with pytest.raises(NothingSentError, match="no answer") as caught:
+        before_sending(away)
+    assert (caught.value.status, caught.value.remedy) == (503, "Wait.")
+    assert before_sending(lambda: "there") == "there"
 
 
 LOST = {

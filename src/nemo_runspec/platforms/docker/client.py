@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.errors import GoneError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import AbandonedError, refuse_if_abandoned
+from nemo_runspec.platforms.creation import before_sending
 from nemo_runspec.platforms.docker.containers import Container, seen
 from nemo_runspec.platforms.docker.engine import Engine, engine_address
 from nemo_runspec.platforms.docker.folder import JobFolder
@@ -73,7 +74,7 @@ class DockerClient:
         body = request.filled({NAME: name})
         folder = JobFolder(Path(job_folder(body["home"], name)))
         with folder.locked(self._patience.deadline_s, make=True):
-            there = self._engine.containers(name)  # fails at once where there is no engine
+            there = before_sending(lambda: self._engine.containers(name))  # fails at once where there is no engine
             if there and {one.digest for one in there} != {request.digest}:
                 message = f"the name '{name}' is taken by another job of the Docker engine"
                 raise RefusedError(message, status=_CONFLICT)

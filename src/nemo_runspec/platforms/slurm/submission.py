@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from nemo_runspec.errors import PlatformError, RefusedError, UnreachableError
+from nemo_runspec.errors import NothingSentError, PlatformError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import AbandonedError, refuse_if_abandoned
 from nemo_runspec.platforms.contents import SECRETS_FILE, export_lines, filled, is_below
 from nemo_runspec.platforms.http import Patience, Repetition, TransientError
@@ -68,7 +68,8 @@ def submit(
         RefusedError: Slurm does not take it, or nothing can be written there; there is no job.
         DeniedError: The cluster does not let us in; there is no job.
         AbandonedError: The submission was given up, and there is no job.
-        UnreachableError: The cluster does not answer; the message says whether there may be a job.
+        NothingSentError: The cluster does not answer, and there is no job.
+        UnreachableError: The cluster does not answer; there may be a job.
     """
     return _Submission(shell, home, sources, request, name, patience or Patience(deadline_s=DEADLINE_S)).run()
 
@@ -114,6 +115,14 @@ class _Submission:
         self._sent = False  # may Slurm have heard of it?
 
     def run(self) -> Submitted:
+        try:
+            return self._run()
+        except UnreachableError as error:
+            if self._sent:
+                raise
+            raise NothingSentError(error.message, remedy=error.remedy) from error
+
+    def _run(self) -> Submitted:
         refuse_if_abandoned()
         has_source, basis = self._prepare()  # not repeated: who never gets through learns at once why
         for _ in range(_TRIES):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nemo_runspec.errors import RefusedError, UnreachableError
+from nemo_runspec.errors import NothingSentError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError
 from nemo_runspec.platforms.docker.client import DockerClient
 from nemo_runspec.platforms.docker.containers import Container
@@ -124,6 +124,7 @@ def test_an_engine_that_stays_away_leaves_a_doubt_and_what_was_made(
     engine.containers = containers  # type: ignore[method-assign]
     with pytest.raises(UnreachableError, match="it is not known whether the job 'mine-1' was started: away") as raised:
         client.submit(asked(tmp_path), "mine-1")
+    assert not isinstance(raised.value, NothingSentError)
     assert raised.value.remedy is not None
     assert sorted(engine.there) == ["mine-1-0", "mine-1-1"]
     assert client.look(JOB).state is JobState.UNREACHABLE
@@ -132,7 +133,7 @@ def test_an_engine_that_stays_away_leaves_a_doubt_and_what_was_made(
 def test_no_engine_is_told_at_once(client: DockerClient, engine: FakeEngine, time: FakeTime, tmp_path: Path) -> None:
     engine.lost = {"containers": ["away"]}
     began = time.now
-    with pytest.raises(UnreachableError, match="reset"):
+    with pytest.raises(NothingSentError, match="reset"):
         client.submit(asked(tmp_path), "mine-1")
     assert (engine.there, time.now) == ({}, began)
 

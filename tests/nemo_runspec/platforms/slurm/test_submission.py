@@ -8,12 +8,14 @@ import shlex
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nemo_runspec.errors import RefusedError, UnreachableError
+from nemo_runspec.errors import NothingSentError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError
 from nemo_runspec.platforms.http import Patience
+from nemo_runspec.platforms.shell import Answer
 from nemo_runspec.platforms.shell.local import LocalShell
 from nemo_runspec.platforms.slurm import submission
 from nemo_runspec.platforms.slurm.submission import find, job_archive, submit
@@ -120,6 +122,28 @@ def test_a_call_that_never_got_through_is_made_again(home: Path, queue: Queue) -
     assert len(queue.calls()) == 2
 
 
+@pytest.mark.parametrize("away", ["prepare", "send_tree", "submit"])
+def test_a_host_that_is_not_reached_says_whether_anything_was_sent(
+    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    bash = LocalShell.bash
+
+    def lost(*_: Any, **__: Any) -> int:  # noqa: ANN401 - whatever it is called with
+        message = "the connection was lost"
+        raise UnreachableError(message)
+
+    def reached(shell: LocalShell, script: Path, *words: str, **more: Any) -> Answer:  # noqa: ANN401 - as above
+        return bash(shell, script, *words, **more) if script.stem != away else Answer(lost(), b"", "")
+
+    monkeypatch.setattr(LocalShell, "bash", reached)
+    if away == "send_tree":
+        monkeypatch.setattr(LocalShell, "send_tree", lost)
+    with pytest.raises(UnreachableError, match="the connection was lost") as caught:
+        submitted(home, request(SMALL))
+    assert isinstance(caught.value, NothingSentError) is (away != "submit")
+    assert queue.jobs() == []
+
+
 def test_nothing_is_submitted_again_where_nobody_can_be_asked(
     home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +155,7 @@ def test_nothing_is_submitted_again_where_nobody_can_be_asked(
     ) as error:
         submitted(home)
     assert error.value.remedy is not None
+    assert not isinstance(error.value, NothingSentError)
     assert f"squeue --me --states=all --name={JOB}" in error.value.remedy
     assert len(queue.calls()) == 1
     with pytest.raises(UnreachableError, match=r"Slurm does not answer: .*Unable to contact"):
