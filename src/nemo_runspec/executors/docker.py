@@ -40,7 +40,7 @@ class DockerExecutor(PlatformExecutor, nemo_run.DockerExecutor):  # type: ignore
     """nemo-run's Docker executor, whose jobs outlive the client, and whose arguments reach the program as they are.
 
     The fields are nemo-run's, those of `PlatformExecutor`, and these. A group of tasks is one job: where one container
-    fails, the others are stopped and the job has failed.
+    fails, the job has failed, and whoever looks at it next has the others stopped.
 
     Args:
         job_root: Folder of this machine that keeps the folders of jobs.

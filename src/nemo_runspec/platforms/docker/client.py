@@ -74,7 +74,11 @@ class DockerClient:
         body = request.filled({NAME: name})
         folder = JobFolder(Path(job_folder(body["home"], name)))
         with folder.locked(self._patience.deadline_s, make=True):
-            there = before_sending(lambda: self._engine.containers(name))  # fails at once where there is no engine
+            try:
+                there = before_sending(lambda: self._engine.containers(name))  # fails at once where there is no engine
+            except PlatformError:
+                folder.discard_unused()
+                raise
             if there and {one.digest for one in there} != {request.digest}:
                 message = f"the name '{name}' is taken by another job of the Docker engine"
                 raise RefusedError(message, status=_CONFLICT)

@@ -7,6 +7,7 @@ import socket
 import struct
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from nemo_runspec.errors import GoneError, ProfileError
 from nemo_runspec.platforms.docker.containers import Container
@@ -40,10 +41,29 @@ def engine_address(environ: Mapping[str, str] = os.environ) -> str:
         ProfileError: It is on another machine, or the context is not there.
     """
     address = environ.get("DOCKER_HOST") or _address_of_context(environ.get("DOCKER_CONTEXT"))
-    if not address.startswith(_LOCAL):
+    if not address.startswith(_LOCAL) or not _is_here(address):
         message = f"the Docker engine at {address} is on another machine, where the jobs' folders are not"
         raise ProfileError(message, remedy="Set DOCKER_HOST to one on this machine.")
     return address
+
+
+def _is_here(address: str) -> bool:
+    """Tell whether an address is this machine's: one that can be listened at. A name that nobody knows may be."""
+    host = urlsplit(address).hostname
+    if "unix://" in address or host is None:
+        return True
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except OSError:
+        return True  # the connection will tell why
+    return any(_can_listen(family, place) for family, _, _, _, place in found)
+
+
+def _can_listen(family: int, place: tuple[Any, ...]) -> bool:
+    with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.bind(place)
+        return True
+    return False
 
 
 def _address_of_context(name: str | None) -> str:

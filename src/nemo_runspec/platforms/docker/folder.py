@@ -108,6 +108,12 @@ class JobFolder:
         """Remove the folder of a job that was never accepted."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def discard_unused(self) -> None:
+        """Remove a folder that has been locked and in which nothing has been written."""
+        with suppress(OSError):
+            if [path.name for path in self.path.iterdir()] == [_LOCK]:
+                self.discard()
+
     def forget_secrets(self) -> None:
         """Remove the file with the secrets."""
         with suppress(OSError):

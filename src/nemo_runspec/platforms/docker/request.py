@@ -106,7 +106,7 @@ def request(
     """Say what the engine is asked for, in the words of its API.
 
     Args:
-        *specs: The job's tasks, which start together; where one fails, all are stopped.
+        *specs: The job's tasks, which start together; where one fails, `look` stops all.
         home: Folder on this machine that keeps jobs; the job's own is mounted on `/nemo_run`.
         files: What lies in the job's folder.
         secrets: Variables for the private file that a launch script sources.

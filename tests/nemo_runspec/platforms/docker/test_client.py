@@ -136,6 +136,18 @@ def test_no_engine_is_told_at_once(client: DockerClient, engine: FakeEngine, tim
     with pytest.raises(NothingSentError, match="reset"):
         client.submit(asked(tmp_path), "mine-1")
     assert (engine.there, time.now) == ({}, began)
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_without_an_engine_what_an_earlier_try_has_written_stays(
+    client: DockerClient, engine: FakeEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs/mine-1").mkdir(parents=True)
+    (tmp_path / "jobs/mine-1/launch.sh").touch()
+    engine.lost = {"containers": ["away"]}
+    with pytest.raises(UnreachableError, match="reset"):
+        client.submit(asked(tmp_path), "mine-1")
+    assert (tmp_path / "jobs/mine-1/launch.sh").is_file()
 
 
 def test_a_submission_that_was_given_up_makes_nothing(client: DockerClient, engine: FakeEngine, tmp_path: Path) -> None:

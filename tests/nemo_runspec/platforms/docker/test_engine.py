@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +49,27 @@ def test_an_engine_elsewhere_and_a_context_that_is_not_there_are_refused(config:
     add_context(config, "far", "ssh://me@far")
     with pytest.raises(ProfileError, match="on another machine"):
         engine_address({"DOCKER_CONTEXT": "far"})
+
+
+@pytest.mark.parametrize("address", ["tcp://192.0.2.1:2375", "https://192.0.2.1:2376", "tcp://[2001:db8::1]:2375"])
+def test_an_engine_behind_tcp_on_another_machine_is_refused(address: str) -> None:
+    with pytest.raises(ProfileError, match="is on another machine"):
+        engine_address({"DOCKER_HOST": address})
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", socket.gethostname()])
+def test_an_engine_behind_tcp_on_this_machine_is_taken(host: str) -> None:
+    assert engine_address({"DOCKER_HOST": f"tcp://{host}:2375"}) == f"tcp://{host}:2375"
+
+
+def test_whether_a_name_that_nobody_knows_is_this_machine_is_left_to_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert engine_address({"DOCKER_HOST": "tcp://nobody:2375"}) == "tcp://nobody:2375"
 
 
 def test_long_lines_are_cut_at_the_same_places_however_they_come() -> None:
