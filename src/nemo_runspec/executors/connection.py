@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from functools import cache, partial
@@ -31,11 +32,14 @@ ENGINE: Final = "docker_host"
 MACHINE: Final = "machine"
 """The machine that a job was started on, where it can be asked about from there only."""
 
+CLUSTER: Final = "cluster"
+"""The Slurm cluster that a job was submitted to from a machine of it: login nodes of two may share their folders."""
+
 _PLACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "lepton": (WORKSPACE_URL,),
         "dgxcloud": ("base_url", "project_name"),
-        "slurm": ("host", "port", "user", "home"),
+        "slurm": ("host", "port", "user", "home", CLUSTER),
         "docker": (ENGINE, MACHINE),
         "local": (MACHINE,),
     }
@@ -62,7 +66,7 @@ def connect(platform: str, connection: Mapping[str, str]) -> Platform:
 
     Raises:
         ProfileError: The credentials are not there, or lead to another workspace than the job's.
-        UnreachableError: The job can be asked about on another machine only.
+        UnreachableError: The job can be asked about on another machine only, or on another cluster.
     """
     if platform == "lepton":
         return _lepton(connection)
@@ -70,6 +74,8 @@ def connect(platform: str, connection: Mapping[str, str]) -> Platform:
     if platform in _HERE_ONLY and machine != _machine():
         message = f"the job was started on {machine}, and this is {_machine()}"
         raise UnreachableError(message, remedy=f"Give the command on {machine}.")
+    if platform == "slurm":
+        connection = _on_its_cluster(connection)
     makers: Mapping[str, Callable[[Mapping[str, str]], Platform]]
     makers = {"dgxcloud": _runai, "slurm": _slurm, "docker": _docker, "local": _local}
     return _shared((platform, *sorted(connection.items())), partial(makers[platform], connection))
@@ -102,7 +108,33 @@ def _runai(connection: Mapping[str, str]) -> Platform:
     )
 
 
-# These three are imported only by whoever has such a job.
+# These are imported only by whoever has such a job.
+
+
+def _on_its_cluster(connection: Mapping[str, str]) -> Mapping[str, str]:
+    """Give a connection without the name of its cluster, which has to be the one that is reached from here."""
+    cluster = connection.get(CLUSTER)
+    if cluster is None:
+        return connection
+    here = _cluster_here()
+    if cluster != here:
+        message = f"the job is on the Slurm cluster '{cluster}', and Slurm's programs here lead to '{here}'"
+        remedy = f"Give the command on a login node of '{cluster}', or with that cluster's SLURM_CONF."
+        raise UnreachableError(message, remedy=remedy)
+    return {name: value for name, value in connection.items() if name != CLUSTER}
+
+
+def _cluster_here() -> str:
+    return _cluster_of_environment(os.environ.get("SLURM_CONF", ""), os.environ.get("PATH", ""))
+
+
+@cache
+def _cluster_of_environment(configuration: str, path: str) -> str:
+    """Ask once for each cluster that the environment may lead to; where there is none, this machine stands for it."""
+    from nemo_runspec.platforms.slurm.cluster import cluster_name  # noqa: PLC0415 - see above
+
+    del configuration, path  # the shell takes them from the environment
+    return cluster_name(_shell(None)) or _machine()
 
 
 def _slurm(connection: Mapping[str, str]) -> Platform:
@@ -165,11 +197,16 @@ def kept(platform: str, connection: Mapping[str, str], client: Platform) -> Mapp
         platform: As for `connect`.
         connection: As for `connect`.
         client: The client that it led to.
+
+    Raises:
+        UnreachableError: Slurm does not tell which cluster it is.
     """
     if isinstance(client, LeptonClient):
         return {**connection, WORKSPACE_URL: client.base_url}
     if platform == "docker":
         connection = {ENGINE: str(getattr(client, "address", "")), **connection}
+    if platform == "slurm" and connection.get("tunnel") == "local":
+        return {CLUSTER: _cluster_here(), **connection}
     if platform in _HERE_ONLY:
         return {MACHINE: _machine(), **connection}
     return dict(connection)
@@ -197,5 +234,5 @@ def cluster_of(platform: str, connection: Mapping[str, str]) -> str:
     if platform == "dgxcloud":
         return f"{urlsplit(connection.get('base_url', '')).hostname or ''}/{connection.get('project_name', '')}"
     if platform == "slurm":
-        return connection.get("host") or "localhost"
+        return connection.get("host") or connection.get(CLUSTER) or "localhost"
     return connection.get(MACHINE, "")
