@@ -7,16 +7,23 @@ and nemo-run hands its context on to its threads.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import PlatformError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
 ABANDONED: ContextVar[threading.Event | None] = ContextVar("nemo_runspec_abandoned", default=None)
 """Set to an event by the one who may give up; None where nobody does."""
+
+POLL_S: Final = 0.25
+"""How soon a call that may be ended learns that it is, in seconds."""
+
+_ENDS_CALLS: ContextVar[bool] = ContextVar("nemo_runspec_abandoned_ends_calls", default=False)
 
 
 class AbandonedError(PlatformError):
@@ -38,6 +45,26 @@ def refuse_if_abandoned() -> None:
     if is_abandoned():
         message = "the submission was given up"
         raise AbandonedError(message)
+
+
+@contextmanager
+def ended_when_abandoned() -> Iterator[None]:
+    """Let calls within end as soon as the submission is given up: only for steps of which no job can come."""
+    token = _ENDS_CALLS.set(True)
+    try:
+        yield
+    finally:
+        _ENDS_CALLS.reset(token)
+
+
+def refuse_to_wait() -> None:
+    """Wait no longer for the answer to a call that may be ended, and whose submission was given up.
+
+    Raises:
+        AbandonedError: It was.
+    """
+    if _ENDS_CALLS.get():
+        refuse_if_abandoned()
 
 
 def pause(seconds: float) -> None:

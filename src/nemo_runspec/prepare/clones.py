@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from nemo_runspec.errors import ConfigError, RefusedError
 from nemo_runspec.git_mounts import pin
+from nemo_runspec.platforms.abandoning import ended_when_abandoned
 from nemo_runspec.prepare.squash import REMOTE_SCRIPTS
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def clone_folder(mount: GitMount, home: str) -> str:
     return posixpath.join(home, _CLONES, f"{words}-{mount.ref}")
 
 
+@ended_when_abandoned()
 def clone_git_repos_via_tunnel(
     shell: Shell, mounts: Iterable[GitMount], home: str, *, timeout_s: float = _CLONE_S
 ) -> tuple[tuple[str, str], ...]:
@@ -73,6 +75,7 @@ def clone_git_repos_via_tunnel(
         ConfigError: A repository has no such ref or cannot be asked for it, or two have one target.
         RefusedError: It cannot be cloned there.
         UnreachableError: The cluster does not answer in time.
+        AbandonedError: The submission that they are for was given up.
     """
     wanted = tuple(mounts)
     targets = [mount.target for mount in wanted]

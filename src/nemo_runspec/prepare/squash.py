@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import ConfigError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import ended_when_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,6 +131,7 @@ def import_options(flags: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(f"--{flag}={value}" for flag in _IMPORT_FLAGS if (value := flags.get(flag)))
 
 
+@ended_when_abandoned()
 def ensure_squashed_image(
     shell: Shell,
     image: str,
@@ -159,6 +161,7 @@ def ensure_squashed_image(
         RefusedError: The registry does not give it, or it cannot be imported there.
         UnreachableError: The cluster does not answer in time; the import may still be going on, and asking again
             waits for it.
+        AbandonedError: The submission that it is for was given up.
     """
     wanted = image_file(image, home)
     arguments = (wanted.path, wanted.uri, "1" if force and wanted.uri else "0")

@@ -5,7 +5,15 @@ from contextvars import copy_context
 
 import pytest
 
-from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, is_abandoned, pause, refuse_if_abandoned
+from nemo_runspec.platforms.abandoning import (
+    ABANDONED,
+    AbandonedError,
+    ended_when_abandoned,
+    is_abandoned,
+    pause,
+    refuse_if_abandoned,
+    refuse_to_wait,
+)
 
 
 def test_nothing_is_given_up_where_nobody_can() -> None:
@@ -27,3 +35,19 @@ def test_a_submission_that_is_given_up_goes_no_further_and_sleeps_no_longer() ->
 
     copy_context().run(submission)
     assert not is_abandoned(), "another one is not touched"
+
+
+def test_only_a_call_of_a_step_that_may_be_ended_is_refused() -> None:
+    event = threading.Event()
+    event.set()
+
+    def submission() -> None:
+        with ended_when_abandoned():
+            refuse_to_wait()
+        ABANDONED.set(event)
+        refuse_to_wait()
+        with ended_when_abandoned(), pytest.raises(AbandonedError, match="given up"):
+            refuse_to_wait()
+        refuse_to_wait()
+
+    copy_context().run(submission)

@@ -4,6 +4,7 @@ import os
 import signal
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from nemo_runspec import squash
 from nemo_runspec.env import SlurmProfile
 from nemo_runspec.errors import ConfigError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError
 from nemo_runspec.platforms.shell.local import LocalShell
 from nemo_runspec.prepare.squash import ensure_squashed_image, image_file, is_image_path, squash_options
 from tests.clusters.beds.processes import wait_until
@@ -290,3 +292,19 @@ def test_the_profile_says_where_an_import_runs() -> None:
     assert squash_options(profile) == ("--account=a", "--partition=p", *rest)
     assert squash_options(profile, attached=True) == ("--account=a", "--partition=i", *rest)
     assert squash_options(SlurmProfile(name="s")) == ()
+
+
+def test_an_import_is_not_waited_for_when_its_submission_is_given_up(cluster: Path, home: str, shell: Shell) -> None:
+    (cluster / "gate").touch()
+    given_up = threading.Event()
+    token = ABANDONED.set(given_up)
+    began = time.monotonic()
+    try:
+        with pytest.raises(AbandonedError):
+            ensure_squashed_image(shell, IMAGE, home, say=lambda _: given_up.set(), timeout_s=60)
+    finally:
+        ABANDONED.reset(token)
+        (cluster / "gate").unlink()
+    assert time.monotonic() - began < 10
+    path = Path(ensure_squashed_image(shell, IMAGE, home))
+    assert path.is_file()

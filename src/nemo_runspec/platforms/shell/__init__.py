@@ -89,7 +89,7 @@ class Shell(Protocol):
     def send_tree(self, source: Path, target: str, *, basis: str | None = None, timeout_s: float = 600.0) -> int:
         """Make a folder there equal to one here, sending only what differs; files are compared by content.
 
-        Called again after an interruption, it goes on with what is there.
+        Called again after an interruption, it goes on with what is there; so a submission that is given up ends it.
 
         Args:
             source: The folder here.

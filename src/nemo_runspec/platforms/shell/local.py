@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import ended_when_abandoned
 from nemo_runspec.platforms.shell import Answer
 from nemo_runspec.platforms.shell.program import Run
 from nemo_runspec.platforms.shell.running import OverdueError, run
@@ -64,6 +65,7 @@ class LocalShell:
             raise UnreachableError(message)
         return Answer(started.code, started.out(ended.out), started.err)
 
+    @ended_when_abandoned()
     def send_tree(self, source: Path, target: str, *, basis: str | None = None, timeout_s: float = 600.0) -> int:
         """Make a folder equal to another one; see `Shell.send_tree`.
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from nemo_runspec.errors import PlatformError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import POLL_S, AbandonedError, refuse_to_wait
 from nemo_runspec.platforms.shell.ssh_config import ssh_config
 from nemo_runspec.platforms.shell.troubles import trouble
 
@@ -71,7 +72,7 @@ class _Connection:
         """Wait until it is through.
 
         Raises:
-            PlatformError: As `troubles.trouble` says, or it takes too long.
+            PlatformError: As `troubles.trouble` says, it takes too long, or nobody waits any more.
         """
         if self.process.stdout is None:
             message = "the connection has no output"
@@ -79,10 +80,17 @@ class _Connection:
         said, handle = b"", self.process.stdout.fileno()
         while self._mark not in said:
             left_s = until - time.monotonic()
-            if left_s <= 0 or not select.select([handle], [], [], left_s)[0]:
+            if left_s <= 0:
                 self.kill()
                 message = f"{self._host.label} cannot be reached: no answer in time"
                 raise UnreachableError(message, remedy="Check host and port in the profile, and the network.")
+            try:
+                refuse_to_wait()
+            except AbandonedError:
+                self.kill()
+                raise
+            if not select.select([handle], [], [], min(left_s, POLL_S))[0]:
+                continue
             piece = os.read(handle, _BLOCK)
             if not piece:
                 self.kill()

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import DeniedError, PlatformError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import ended_when_abandoned
 from nemo_runspec.platforms.shell import Answer
 from nemo_runspec.platforms.shell.master import Master, environment
 from nemo_runspec.platforms.shell.program import Run
@@ -94,6 +95,7 @@ class SshShell:
         message = f"{self.label} lets us in, and does not run bash (exit code {ended.code}): {line}"
         return DeniedError(message, remedy="Use an account whose login shell runs commands.")
 
+    @ended_when_abandoned()
     def send_tree(self, source: Path, target: str, *, basis: str | None = None, timeout_s: float = 600.0) -> int:
         """Make a folder there equal to one here; see `Shell.send_tree`.
 

@@ -11,10 +11,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from nemo_runspec.platforms.abandoning import POLL_S, AbandonedError, refuse_to_wait
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _BLOCK: Final = 1 << 16
+_GRACE_S: Final = 1.0
+"""Between SIGTERM and SIGKILL for a program that nobody waits for any more: an srun then ends what it has started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ def run(
 
     Raises:
         OverdueError: It was killed, because it took too long.
+        AbandonedError: It was ended, because the submission was given up and it is part of a step that may be ended.
         OSError: It cannot be started.
     """
     process = subprocess.Popen(
@@ -81,7 +86,10 @@ def run(
         with process:
             try:
                 _exchange(process, stdin, until, written, on_error)
-                process.wait(max(until - time.monotonic(), 0))
+                _wait(process, until)
+            except AbandonedError:
+                _end(process)
+                raise
             finally:
                 if process.poll() is None:
                     _kill(process)
@@ -114,7 +122,8 @@ def _exchange(
             left_s = until - time.monotonic()
             if left_s <= 0:
                 raise subprocess.TimeoutExpired(process.args, 0)
-            for key, _ in selector.select(left_s):
+            refuse_to_wait()
+            for key, _ in selector.select(min(left_s, POLL_S)):
                 if key.data == "in":
                     rest = _fed(process.stdin.fileno(), rest)
                     if not rest:
@@ -131,6 +140,18 @@ def _exchange(
     _close(process)
 
 
+def _wait(process: subprocess.Popen[bytes], until: float) -> None:
+    """Wait for the end of a program that writes nothing any more."""
+    while process.poll() is None:
+        refuse_to_wait()
+        left_s = until - time.monotonic()
+        try:
+            process.wait(min(max(left_s, 0), POLL_S))
+        except subprocess.TimeoutExpired:
+            if left_s <= POLL_S:
+                raise
+
+
 def _fed(handle: int, rest: memoryview) -> memoryview:
     """Write what can be written; a program that reads no further has read what it wanted."""
     try:
@@ -145,6 +166,18 @@ def _close(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None and not process.stdin.closed:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that leads a process group, and the group, with some time to tidy up."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        end = time.monotonic() + _GRACE_S
+        while time.monotonic() < end:
+            process.poll()  # a zombie would count as one of the group
+            os.killpg(process.pid, 0)
+            time.sleep(_GRACE_S / 20)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

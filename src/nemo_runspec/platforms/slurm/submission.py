@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from nemo_runspec.errors import NothingSentError, PlatformError, RefusedError, UnreachableError
-from nemo_runspec.platforms.abandoning import AbandonedError, refuse_if_abandoned
+from nemo_runspec.platforms.abandoning import AbandonedError, ended_when_abandoned, refuse_if_abandoned
 from nemo_runspec.platforms.contents import SECRETS_FILE, export_lines, filled, is_below
 from nemo_runspec.platforms.http import Patience, Repetition, TransientError
 from nemo_runspec.platforms.slurm.request import KIND, PLATFORM
@@ -144,6 +144,7 @@ class _Submission:
             except UnreachableError as error:
                 repetition.wait(TransientError(error.message, remedy=None))
 
+    @ended_when_abandoned()
     def _prepare(self) -> tuple[bool, str | None]:
         """Make the folder of all jobs, and say whether the source is there, and which one resembles it."""
         sha256 = self._request.source.sha256 if self._request.source is not None else ""
@@ -188,6 +189,7 @@ class _Submission:
         message = f"the source tree does not arrive whole in {folder} on {self._shell.label}"
         raise RefusedError(message, remedy="Check that file system, and this machine's.")
 
+    @ended_when_abandoned()
     def _adopt_source(self, tree: Tree, wholes: bytes, count: int) -> bool:
         """Have a tree that was sent verified, and tell whether it is whole."""
         answer = self._shell.bash(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import DeniedError, RefusedError, UnreachableError
+from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, ended_when_abandoned
 from nemo_runspec.platforms.shell import Host
 from nemo_runspec.platforms.shell.openssh import AT_ONCE, SshShell
 from tests.nemo_runspec.platforms.shell.standin import StandIn
@@ -39,6 +40,22 @@ def written(folder: Path, text: str) -> Path:
 def test_a_script_is_answered(tmp_path: Path, shell: SshShell) -> None:
     answer = shell.bash(written(tmp_path, 'echo "$1"; cat; exit 255\n'), "a b", stdin=b"read")
     assert (answer.code, answer.out, shell.label) == (255, b"a b\nread", "me@login:22")
+
+
+def test_a_connection_is_not_waited_for_when_its_submission_is_given_up(
+    tmp_path: Path, ssh: StandIn, shell: SshShell
+) -> None:
+    ssh.instead("[ $shared = master ] && exec sleep 60")
+    given_up = threading.Event()
+    threading.Timer(0.3, given_up.set).start()
+    token = ABANDONED.set(given_up)
+    try:
+        with ended_when_abandoned(), pytest.raises(AbandonedError):
+            shell.bash(written(tmp_path, "true\n"))
+    finally:
+        ABANDONED.reset(token)
+    ssh.instead("")
+    assert shell.bash(written(tmp_path, "true\n")).code == 0
 
 
 def test_an_end_that_is_not_told_is_a_lost_connection(tmp_path: Path, shell: SshShell) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
+from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, ended_when_abandoned
 from nemo_runspec.platforms.shell.running import OverdueError, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def soon(seconds: float = 30) -> float:
@@ -57,3 +63,38 @@ def test_a_program_that_closes_its_outputs_and_stays_is_overdue_too() -> None:
 def test_a_program_that_is_not_there_is_told() -> None:
     with pytest.raises(FileNotFoundError):
         run(["/nowhere/at-all"], until=soon())
+
+
+@pytest.fixture
+def give_up() -> Iterator[Callable[[bytes], None]]:
+    """Give what gives the test's submission up as soon as a program says something."""
+    event = threading.Event()
+    token = ABANDONED.set(event)
+    yield lambda _: event.set()
+    ABANDONED.reset(token)
+
+
+@pytest.mark.parametrize("writes", ["", "exec >&- 2>&-;"])
+def test_a_program_of_a_step_that_may_be_ended_ends_with_the_submission(
+    give_up: Callable[[bytes], None], writes: str
+) -> None:
+    began, said = time.monotonic(), list[bytes]()
+
+    def heard(piece: bytes) -> None:
+        said.append(piece)
+        give_up(piece)
+
+    with ended_when_abandoned(), pytest.raises(AbandonedError):
+        run(["sh", "-c", f"echo $$ >&2; {writes} sleep 60 & wait"], until=soon(), on_error=heard)
+    assert time.monotonic() - began < 5
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int(b"".join(said)), 0)
+
+
+def test_a_program_that_does_not_heed_it_is_killed(give_up: Callable[[bytes], None]) -> None:
+    with ended_when_abandoned(), pytest.raises(AbandonedError):
+        run(["sh", "-c", "trap '' TERM; echo >&2; sleep 60 & wait; sleep 60"], until=soon(), on_error=give_up)
+
+
+def test_another_program_comes_to_its_end(give_up: Callable[[bytes], None]) -> None:
+    assert run(["sh", "-c", "echo >&2; sleep 0.6; exit 3"], until=soon(), on_error=give_up).code == 3
