@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -120,28 +121,6 @@ def test_a_call_that_never_got_through_is_made_again(home: Path, queue: Queue) -
     queue.fault("fail 'Batch job submission failed: Unable to contact slurm controller (connect failure)'")
     assert submitted(home).id == "1"
     assert len(queue.calls()) == 2
-
-
-@pytest.mark.parametrize("away", ["prepare", "send_tree", "submit"])
-def test_a_host_that_is_not_reached_says_whether_anything_was_sent(
-    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, away: str
-) -> None:
-    bash = LocalShell.bash
-
-    def lost(*_: Any, **__: Any) -> int:  # noqa: ANN401 - whatever it is called with
-        message = "the connection was lost"
-        raise UnreachableError(message)
-
-    def reached(shell: LocalShell, script: Path, *words: str, **more: Any) -> Answer:  # noqa: ANN401 - as above
-        return bash(shell, script, *words, **more) if script.stem != away else Answer(lost(), b"", "")
-
-    monkeypatch.setattr(LocalShell, "bash", reached)
-    if away == "send_tree":
-        monkeypatch.setattr(LocalShell, "send_tree", lost)
-    with pytest.raises(UnreachableError, match="the connection was lost") as caught:
-        submitted(home, request(SMALL))
-    assert isinstance(caught.value, NothingSentError) is (away != "submit")
-    assert queue.jobs() == []
 
 
 def test_nothing_is_submitted_again_where_nobody_can_be_asked(
@@ -345,6 +324,26 @@ def test_a_submission_that_was_given_up_makes_nothing(home: Path, queue: Queue) 
     finally:
         ABANDONED.reset(token)
     assert queue.calls() == []
+
+
+@pytest.mark.parametrize(("step", "jobs"), [("prepare", 0), ("submit", 1)])
+def test_giving_up_ends_a_call_that_makes_no_job_and_no_other(
+    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, step: str, jobs: int
+) -> None:
+    given_up, real = threading.Event(), LocalShell.bash
+
+    def bash(shell: LocalShell, script: Path, *words: str, **given: Any) -> Answer:  # noqa: ANN401 - as they are
+        if script.stem == step:
+            given_up.set()
+        return real(shell, script, *words, **given)
+
+    monkeypatch.setattr(LocalShell, "bash", bash)
+    queue.fault("sleep 0.6")
+    token = ABANDONED.set(given_up)
+    with nullcontext() if jobs else pytest.raises(AbandonedError):
+        submitted(home)
+    ABANDONED.reset(token)
+    assert len(queue.jobs()) == jobs
 
 
 def test_finding(home: Path, queue: Queue) -> None:
