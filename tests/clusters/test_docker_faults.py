@@ -178,7 +178,7 @@ def test_remove(client: DockerClient, home: Path, docker_bed: DockerBed) -> None
     assert client.look(workload).state is JobState.LOST
     assert client.pods(workload) == ()
     assert client.find("job", "remove-1") is None
-    assert (home / "jobs/remove-1").is_dir()
+    assert not (home / "jobs/remove-1").exists()
 
 
 def test_the_engine_is_away(home: Path, docker_bed: DockerBed) -> None:
