@@ -7,7 +7,7 @@ taken for failed, and nothing is ever stopped or removed because of it.
 from __future__ import annotations
 
 from nemo_runspec.jobs.ending import cancel, reattach
-from nemo_runspec.jobs.looking import JobStatus, list_jobs, status
+from nemo_runspec.jobs.looking import JobStatus, list_jobs, not_confirmed, status
 from nemo_runspec.jobs.output import LogLine, logs
 from nemo_runspec.jobs.pruning import Pruned, prune
 from nemo_runspec.jobs.references import find_job, own_journal
@@ -20,6 +20,7 @@ __all__ = [
     "find_job",
     "list_jobs",
     "logs",
+    "not_confirmed",
     "own_journal",
     "prune",
     "reattach",

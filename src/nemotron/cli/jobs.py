@@ -176,6 +176,7 @@ def _asked(entry: Entry) -> Entry:
 
     Raises:
         UsageError: The job never reached its platform.
+        UnreachableError: It is still being submitted, or whether it has arrived cannot be asked.
     """
     if entry.confirmed:
         return entry
@@ -183,6 +184,8 @@ def _asked(entry: Entry) -> Entry:
     if now.seen.state is JobState.LOST:
         message = f"'{entry.name}' has no output: {now.seen.word}"
         raise UsageError(message, remedy="Run the command that submitted it again.")
+    if not now.entry.confirmed:
+        raise jobs.not_confirmed(now)
     return now.entry
 
 

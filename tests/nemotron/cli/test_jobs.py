@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nemo_runspec.errors import NemotronError, UnreachableError, UsageError
+from nemo_runspec.executors.file_lock import held
 from nemo_runspec.executors.journal import Journal
 from nemo_runspec.jobs import ending, looking, output, pruning
 from nemo_runspec.platforms.workload import Cause, JobState, Seen
@@ -109,6 +110,15 @@ def test_output_of_what_never_arrived_is_told(journal: Journal, cluster: Cluster
     cluster.states.clear()
     error = failure("logs", KEY)
     assert (type(error), "it never arrived" in error.message) == (UsageError, True)
+
+
+def test_a_job_that_is_being_submitted_has_no_output_yet(journal: Journal, cluster: Cluster) -> None:
+    journal.change(KEY, id="", fingerprint="ab12")
+    cluster.logs[KEY] = ["first"]
+    with held(journal.locks / "ab12", deadline_s=1, what="submitting"):
+        assert "(it is being submitted)" in run("status", KEY)
+        error = failure("logs", KEY)
+    assert (type(error), "is only being submitted: another process" in error.message) == (UnreachableError, True)
 
 
 def test_ending_and_forgetting_a_job(journal: Journal, cluster: Cluster) -> None:
