@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from nemo_runspec.errors import NemotronError, PlatformError, UnreachableError
 from nemo_runspec.executors.fault_points import reach
-from nemo_runspec.executors.file_lock import held
+from nemo_runspec.executors.file_lock import held, is_held
 from nemo_runspec.platforms.abandoning import AbandonedError, pause, refuse_if_abandoned
 from nemo_runspec.platforms.workload import JobState
 
@@ -129,11 +129,16 @@ def _found(journal: Journal, fingerprint: str, platform: Platform, wish: Wish) -
             resumed = resumed or entry
         elif _goes_on(journal, entry, platform, wish) or (wish.also_ended and entry.last_state is JobState.SUCCEEDED):
             return Claimed(adopted=entry)
+    for path in journal.unreadable():
+        message = f"{path} cannot be read, and may be the record of the same job; nothing was submitted now"
+        raise UnreachableError(message, remedy="Mend or remove it, or run the command with --new.")
     return Claimed(resumed=resumed)
 
 
 def _confirmed(journal: Journal, entry: Entry, platform: Platform) -> Entry | None:
     """Look up a job of which only the intent is recorded; None where the platform does not have it."""
+    if is_held(journal.locks / f"{entry.name}.sending"):
+        return None  # it is being sent this moment: whoever takes its name waits for that
     try:
         found = platform.find(entry.kind, entry.name)
     except AbandonedError:

@@ -134,6 +134,17 @@ def test_another_job_is_submitted_where_it_is_another(journal: Journal, cluster:
         assert journal.read(first.name).last_state is JobState.FAILED
 
 
+def test_nothing_is_submitted_beside_a_record_that_cannot_be_read(journal: Journal, cluster: Cluster) -> None:
+    first = told(journal, submit(journal, cluster))
+    (journal.folder / "broken-abc123.json").write_text("{", encoding="utf-8")
+    assert submit(journal, cluster) == first
+    cluster.jobs[first.name] = JobState.FAILED
+    with pytest.raises(UnreachableError, match=r"broken-abc123.json cannot be read") as error:
+        submit(journal, cluster)
+    assert "--new" in (error.value.remedy or "")
+    assert submit(journal, cluster, replace(COMMAND, new=True)).name != first.name
+
+
 def test_who_only_takes_submits_nothing(journal: Journal, cluster: Cluster) -> None:
     taken: list[str] = []
     wish = replace(COMMAND, only_take=True, takes=lambda: taken.append("it"))
