@@ -143,7 +143,7 @@ def test_what_is_sent_is_what_was_shown(here: Path, platform: FakePlatform, prof
     assert {name: got.files[name] for name in got.files} == dict(shown.files)
     assert (got.secrets, got.source, got.after, got.kind) == (shown.secrets, shown.source, (), shown.kind)
     assert dict(got.secrets) == ({} if profile == "scripts" else {"TEAM_API_KEY": CANARY})
-    (entry,) = Journal(get_nemorun_home()).entries()
+    (entry,) = (one for one in Journal(get_nemorun_home()).entries() if one.name == platform.sent[-1][0])
     assert (entry.digest, entry.profile, entry.platform) == (shown.digest, profile, shown.platform)
     assert json.loads((job.job_dir / WORKLOAD_FILE).read_text(encoding="utf-8"))["name"] == entry.name
 
