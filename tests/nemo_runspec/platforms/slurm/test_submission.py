@@ -7,16 +7,13 @@ import re
 import shlex
 import shutil
 import threading
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nemo_runspec.errors import NothingSentError, RefusedError, UnreachableError
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError
 from nemo_runspec.platforms.http import Patience
-from nemo_runspec.platforms.shell import Answer
 from nemo_runspec.platforms.shell.local import LocalShell
 from nemo_runspec.platforms.slurm import submission
 from nemo_runspec.platforms.slurm.submission import find, job_archive, submit
@@ -324,26 +321,6 @@ def test_a_submission_that_was_given_up_makes_nothing(home: Path, queue: Queue) 
     finally:
         ABANDONED.reset(token)
     assert queue.calls() == []
-
-
-@pytest.mark.parametrize(("step", "jobs"), [("prepare", 0), ("submit", 1)])
-def test_giving_up_ends_a_call_that_makes_no_job_and_no_other(
-    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, step: str, jobs: int
-) -> None:
-    given_up, real = threading.Event(), LocalShell.bash
-
-    def bash(shell: LocalShell, script: Path, *words: str, **given: Any) -> Answer:  # noqa: ANN401 - as they are
-        if script.stem == step:
-            given_up.set()
-        return real(shell, script, *words, **given)
-
-    monkeypatch.setattr(LocalShell, "bash", bash)
-    queue.fault("sleep 0.6")
-    token = ABANDONED.set(given_up)
-    with nullcontext() if jobs else pytest.raises(AbandonedError):
-        submitted(home)
-    ABANDONED.reset(token)
-    assert len(queue.jobs()) == jobs
 
 
 def test_finding(home: Path, queue: Queue) -> None:
