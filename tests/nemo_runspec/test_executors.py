@@ -90,14 +90,10 @@ def test_a_secret_has_to_be_in_the_notebooks_environment(tmp_path: Path, monkeyp
     assert nemo_runspec.load_executor("more", env_file=file).env_vars == {"MSG": "a b"}
 
 
-def test_an_unknown_field_or_executor_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
     file = write_env_file(tmp_path, ENV)
     with pytest.raises(ProfileError, match="nodez"):
         nemo_runspec.load_executor("here", env_file=file, nodez=3)
-    with pytest.raises(ProfileError, match="cannot start jobs on") as error:
-        nemo_runspec.load_executor("cluster", env_file=file)
-    assert error.value.where is not None
-    assert error.value.where.line == 8
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -34,7 +34,7 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> FakePlatform:
     fake = FakePlatform()
     for module in (platform_executors, scheduler, submission):
         monkeypatch.setattr(module, "connect", lambda *_: fake)
-    monkeypatch.setattr("nemo_runspec.executors.slurm.SlurmExecutor._prepare", lambda _: None)
+    monkeypatch.setattr("nemo_runspec.executors.slurm.SlurmExecutor._prepare", lambda _: [])
     return fake
 
 

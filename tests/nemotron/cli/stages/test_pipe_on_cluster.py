@@ -38,7 +38,7 @@ class Cluster:
         self.sent: list[tuple[str, tuple[str, ...]]] = []
         self.cancelled: list[str] = []
 
-    def submit(self, job: Job, *_: object, accepted: Callable[..., None], after: list[str]) -> Sent:
+    def submit(self, job: Job, *_: object, accepted: Callable[..., None], after: list[str], **_take: object) -> Sent:
         number = str(len(self.sent) + 1)
         self.sent.append((job.spec.name, tuple(after)))
         workload = Submitted("slurm", "job", number, f"{job.spec.name.replace('/', '-')}-abc123")
