@@ -101,7 +101,7 @@ def test_a_detached_job_is_adopted_by_the_same_command_and_ended_by_anybody(slur
     slurm.run("scancel", number_of(slurm, key), user="root")
     code, out, err = project.run("jobs", "reattach", key)
     assert code == 143, out + err
-    assert "was stopped on the platform, and not from here" in err
+    assert "was cancelled as mine-script-" in err
     code, out, err = project.run("jobs", "cancel", other)
     assert code == 0, out + err
     assert slurm.wait_for(number_of(slurm, other)) == "CANCELLED"
@@ -136,7 +136,7 @@ def test_a_job_that_somebody_else_cancels_ends_with_143(slurm: SlurmBed, project
         slurm.run("scancel", number_of(slurm, key), user="root")
         _, err = process.communicate(timeout=TOLD_S)
     assert process.returncode == 143, err
-    assert "job failed: mine/script was stopped on the platform, and not from here" in err
+    assert "job failed: mine/script was cancelled as mine-script-" in err
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,9 @@ def find_config(spec: Runspec, name: str | None) -> Path:
             return path
     message = f"recipe '{spec.name}' has no configuration '{wanted}'"
     known = config_names(spec.config_dir)
+    if not known:
+        remedy = f"Make {spec.config_dir / wanted}{CONFIG_SUFFIXES[0]}; it may be empty."
+        raise ConfigError(message, where=Location(spec.config_dir), remedy=remedy)
     remedy = guess(wanted, known, what="configurations")
     listing = "" if remedy.startswith("Known") else f" Known configurations: {', '.join(known)}."
     raise ConfigError(message, where=Location(spec.config_dir), remedy=f"{remedy}{listing}")

@@ -208,7 +208,12 @@ def log_lines(platform: Platform, workload: Submitted, title: str = "") -> Itera
 
 
 def lines_of(
-    platform: Platform, workload: Submitted, *, first_s: float | None = None, quiet_s: float | None = None
+    platform: Platform,
+    workload: Submitted,
+    *,
+    first_s: float | None = None,
+    quiet_s: float | None = None,
+    all_s: float | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Yield each line of all pods with its pod, as they come, until the workload has ended.
 
@@ -217,6 +222,7 @@ def lines_of(
         workload: The workload.
         first_s: How long the first line is waited for, in seconds; None for as long as it takes.
         quiet_s: How long every other one is waited for.
+        all_s: How long after the first one no more are given, for a job that is never quiet.
 
     Raises:
         PlatformError: The platform does not let us ask.
@@ -235,9 +241,11 @@ def lines_of(
 
     # A daemon: a log that never ends must not keep a client from ending.
     threading.Thread(target=run, daemon=True, name=f"follow {workload.name}").start()
-    wait_s = first_s
+    wait_s, end = first_s, float("inf")
     try:
-        while (line := lines.get(timeout=wait_s)) is not None:
+        while time.monotonic() < end and (line := lines.get(timeout=wait_s)) is not None:
+            if all_s is not None and end == float("inf"):
+                end = time.monotonic() + all_s
             wait_s = quiet_s
             yield line
     except Empty:

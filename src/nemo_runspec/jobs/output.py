@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 QUIET_S: Final = 2.0
 """Where output is not followed, it is at its end for now when it was silent for so long, in seconds."""
 
+ALL_S: Final = 10.0
+"""How long what there is may take to arrive, in seconds: of a job that is never silent, more than that is new."""
+
 FIRST_LINE_S: Final = 15.0
 """How long the first line of it is waited for, in seconds."""
 
@@ -61,8 +64,8 @@ def logs(entry: Entry, *, follow: bool = False) -> Iterator[LogLine]:
     if platform.look(workload).state is JobState.LOST:
         yield from _what_is_left(platform, workload)
     else:
-        first_s, quiet_s = (None, None) if follow else (FIRST_LINE_S, QUIET_S)
-        for pod, line in lines_of(platform, workload, first_s=first_s, quiet_s=quiet_s):
+        limits = {} if follow else {"first_s": FIRST_LINE_S, "quiet_s": QUIET_S, "all_s": ALL_S}
+        for pod, line in lines_of(platform, workload, **limits):
             yield LogLine(pod, short_name(pod, workload.name), line)
 
 

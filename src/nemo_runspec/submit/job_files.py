@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
 _MODE_FLAGS = frozenset({*MODE_FLAGS, "-d"})
+# Whether anybody waits for a job says nothing of what it does either.
+_ATTACHED = {"--batch": "--run", "-b": "--run", "-r": "--run"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def job_files(job: Job) -> JobTexts:
 
 def _record(job: Job) -> dict[str, Any]:
     """Give what a stage reads of its job; nothing in it differs between two submissions of the same."""
-    argv = [word for word in job.request.argv if word not in _MODE_FLAGS]
+    argv = [_ATTACHED.get(word, word) for word in job.request.argv if word not in _MODE_FLAGS]
     program = [Path(argv[0]).name] if argv else []
     git = git_state(job.spec.script_path.parent)
     # Only what travels counts: what a rehearsal itself leaves in a repository is no part of the job.

@@ -35,6 +35,9 @@ EXIT_LOST: Final = 1
 EXIT_CANCELLED: Final = 143
 """A job that somebody else stopped, as a shell tells of a process that SIGTERM ended."""
 
+EXIT_NOT_FOUND: Final = 127
+"""What a shell ends with where there is no such program."""
+
 EXIT_OF_CAUSE: Final = {
     Cause.TIMEOUT: 124,  # as timeout(1)
     Cause.MEMORY: 137,  # as a shell tells of a process that the kernel has killed
@@ -215,6 +218,8 @@ def raise_for_ending(job: Watched, ending: Ending, output: Output, *, interrupte
     if ending.state is JobState.SUCCEEDED:
         return
     code, message = _failure(name, workload, ending, output)
+    if code == EXIT_NOT_FOUND:
+        where = f"It, or a program that it starts, was not found there: see PATH and the container image. {where}"
     if code == EXIT_INTERRUPTED:
         raise InterruptedJobError(message, remedy=where)
     raise JobFailedError(message, exit_code=code, remedy=where)
@@ -232,6 +237,6 @@ def _failure(name: str, workload: Submitted, ending: Ending, output: Output) -> 
         return code, f"{name} ended with exit code {code} in {pod}, whose last lines were:\n{output.last_lines(pod)}"
     return {
         JobState.FAILED: (EXIT_LOST, f"{name} failed, and no pod has told an exit code"),
-        JobState.CANCELLED: (EXIT_CANCELLED, f"{name} was stopped on the platform, and not from here"),
+        JobState.CANCELLED: (EXIT_CANCELLED, f"{name} was cancelled as {workload.name}"),
         JobState.LOST: (EXIT_LOST, f"{name} is lost: {workload.id} is not known any more, and how it ended neither"),
     }[ending.state]

@@ -81,7 +81,9 @@ def list_command(
         _print_json({"jobs": [job.as_data() for job in found]})
         return
     if not found:
-        typer.echo("no jobs" if entries else f"no jobs were submitted from here: {journal.folder} has none")
+        known = sum(1 for _ in journal.entries())
+        nothing = f"no jobs were submitted from here: {journal.folder} has none"
+        typer.echo(f"no such job among {known}; all of them: nemotron jobs list" if known else nothing)
         return
     _table(found)
     for why in dict.fromkeys(f"{job.entry.name}: {job.why}" for job in found if job.why):

@@ -31,7 +31,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 ProfileArgument = Annotated[str, typer.Argument(help="Profile of env.toml.", autocompletion=complete_profiles)]
 
 
-@app.command("squash")
+@app.command("squash", help="Import a container image to a .sqsh file on a Slurm cluster, and print its path there.")
 def squash_command(
     profile: ProfileArgument,
     image: Annotated[
@@ -74,7 +74,10 @@ def squash_command(
     typer.echo(path)
 
 
-@app.command("doctor")
+@app.command(
+    "doctor",
+    help="See whether a profile's jobs would run: connection, folders, partitions, image, mounts, credentials.",
+)
 def doctor_command(
     profiles: Annotated[
         list[str] | None,

@@ -37,7 +37,9 @@ def source() -> None:
     """Keep `ls` a command of its own, also while it is the only one."""
 
 
-@app.command("ls")
+@app.command(
+    "ls", help="List the files that travel with a job, their size, what is not committed, and whether all of it fits."
+)
 def list_command(
     script: Annotated[
         Path | None,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import sysconfig
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.clusters.beds import images
@@ -14,7 +16,6 @@ from tests.clusters.beds.sshd import SshBed, SshError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _ENV_FILE = """\
 # Slurm of `make cluster`; gone when that ends.
@@ -25,6 +26,8 @@ account = "{account}"
 partition = "batch"
 run_partition = "interactive"
 remote_job_dir = "{local_jobs}"
+container_image = "none"
+env_vars = {{ PATH = "{local_path}" }}
 
 [slurm-ssh]
 executor = "slurm"
@@ -38,7 +41,13 @@ account = "{account}"
 partition = "batch"
 run_partition = "interactive"
 remote_job_dir = "{ssh_jobs}"
+container_image = "none"
+# The account sees the system's Python only, and the packages of the environment that started this.
+setup_lines = "mkdir -p ~/bin && ln -sf /usr/bin/python3 ~/bin/python && export PATH=~/bin:$PATH"
+env_vars = {{ PYTHONPATH = "{packages}" }}
 """
+
+_HELLO = Path(__file__).resolve().parents[3] / "recipes" / "hello" / "train.py"
 
 _USE = """\
 Slurm with the nodes {nodes} is up, {accounting} accounting, 8 pretended GPUs on each node, and a login node.
@@ -46,11 +55,12 @@ Slurm with the nodes {nodes} is up, {accounting} accounting, 8 pretended GPUs on
 As root, on this machine (profile slurm-local):
   export SLURM_CONF={config} PATH={folder}/bin:$PATH
   sinfo
-  cd {folder} && nemotron nano3 pretrain -c tiny --run slurm-local
+  cd {folder} && nemotron run {hello} --run slurm-local
 
-As the ordinary user {user} (profile slurm-ssh):
+Through SSH, as the ordinary user {user} (profile slurm-ssh):
+  cd {folder} && nemotron run {hello} --run slurm-ssh
+To look around there:
   {ssh}
-  cd {folder} && nemotron nano3 pretrain -c tiny --run slurm-ssh
 
 Images:   {images}
 Profiles: {env_file}
@@ -90,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ssh=" ".join(ssh.command()),
             images=published,
             env_file=env_file,
+            hello=_HELLO,
         )
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -115,6 +126,8 @@ def write_env_file(slurm: SlurmBed, ssh: SshBed) -> Path:
         known_hosts=ssh.known_hosts,
         local_jobs=local_jobs,
         ssh_jobs=slurm.work / "jobs",
+        local_path=f"{Path(sys.executable).parent}:{slurm.environment['PATH']}",
+        packages=sysconfig.get_path("purelib"),
     )
     path.write_text(text, encoding="utf-8")
     return path

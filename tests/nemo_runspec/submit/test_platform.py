@@ -77,7 +77,7 @@ def test_the_output_of_all_pods_is_shown_and_kept_without_secrets(
     [
         (FAILED, 3, 3, "ended with exit code 3 in sft-ab12cd-0-xyz12, whose last lines were:\n    the reason"),
         (FAILED, 0, 1, "failed, and no pod has told an exit code"),
-        (CANCELLED, 143, EXIT_CANCELLED, "was stopped on the platform, and not from here"),
+        (CANCELLED, 143, EXIT_CANCELLED, "was cancelled as sft-ab12cd"),
         (Seen(JobState.LOST), 0, 1, "is lost"),
         (Seen(JobState.FAILED, exit_code=3), 0, 3, "ended with exit code 3 as sft-ab12cd"),
         (Seen(JobState.FAILED, "TIMEOUT", cause=Cause.TIMEOUT), 0, 124, "its time limit has passed (TIMEOUT)"),

@@ -93,7 +93,7 @@ def test_after_a_signal(seen: Seen, message: str, *, cancelled: bool) -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_a_job_that_had_ended_before_the_signal_has_ended_as_it_has(*, cancelled: bool) -> None:
     raise_for_ending(watched(), ended(SUCCEEDED), output(), interrupted=True, cancelled=cancelled)
-    with pytest.raises(JobFailedError, match="stopped on the platform, and not from here"):
+    with pytest.raises(JobFailedError, match="was cancelled as sft-ab12cd"):
         raise_for_ending(watched(), ended(CANCELLED), output(), interrupted=True, cancelled=False)
 
 

@@ -72,7 +72,7 @@ def test_the_list_is_a_table_with_the_newest_first(journal: Journal, cluster: Cl
     assert cluster.looks == 1
     assert [job["key"] for job in run_json("list", "--active")["jobs"]] == [KEY]
     assert run_json("list", "--profile", "none")["jobs"] == []
-    assert "no jobs" in run("list", "--profile", "none")
+    assert "no such job among 3" in run("list", "--profile", "none")
 
 
 @pytest.mark.usefixtures("journal")
