@@ -199,9 +199,9 @@ def kill_commands(slurm: SlurmBed, sshd: SshBed, folder: Path, times: int) -> No
             process.send_signal(signal.SIGKILL)
             process.communicate()
     assert campaign.submit(script).code == 0
-    # What killed commands have left is removed by the next one that connects, as soon as it is old enough to be nobody's.
-    for folder in campaign.temporary.glob("nr-*"):
-        os.utime(folder, (0, 0))
+    # What killed commands have left is removed by the next one that connects, when it is old enough to be nobody's.
+    for left in campaign.temporary.glob("nr-*"):
+        os.utime(left, (0, 0))
     campaign.project.run("kit", "doctor", "ssh")
     assert_invariants(campaign)
 
