@@ -109,8 +109,8 @@ def test_ctrl_c_leaves_a_job_alone_or_ends_it(docker_bed: DockerBed, project: Pr
 
 
 def test_sft_of_what_two_containers_have_pretrained(docker_bed: DockerBed, project: Project) -> None:
-    two = (*SMALL, "run.env.nodes=2")
-    for stage, more in (("data prep pretrain", ()), ("pretrain", two), ("data prep sft", ()), ("sft", SMALL)):
+    two, steps = (*SMALL, "run.env.nodes=2"), ("train.steps=2", "train.batch_size=2")
+    for stage, more in (("data prep pretrain", ()), ("pretrain", two), ("data prep sft", ()), ("sft", steps)):
         code, out, err = project.run("nano3", *stage.split(), "-c", "tiny", *more, "--run", "docker")
         assert code == 0, out + err
         assert ("[0] pretrain  step 2/2" in out) == (stage == "pretrain")

@@ -193,7 +193,7 @@ def test_the_pipeline_runs_as_jobs_that_wait_for_each_other(
 
 
 @pytest.mark.usefixtures("piped")
-@pytest.mark.parametrize("profile", ["ssh-image", "local-image"])
+@pytest.mark.parametrize("profile", ["ssh-image", pytest.param("local-image", marks=pytest.mark.minutes)])
 def test_pretraining_on_two_nodes_in_containers(slurm: SlurmBed, project: Project, profile: str) -> None:
     # A seed of its own: a run that is finished already would not train.
     seed = f"train.seed={len(profile)}"
