@@ -119,7 +119,7 @@ class Answers:
         task_exits: The exit codes of the tasks of the last attempt, where the job has not told its own.
         attempt: The last attempt that has left a file; 0 where none has.
         has_secrets: Whether its file of secrets is there.
-        is_young: Whether it was submitted so recently that accounting may not have heard of it.
+        has_folder: Whether its folder is there.
     """
 
     squeue: Source = field(default_factory=Source)
@@ -130,7 +130,7 @@ class Answers:
     task_exits: tuple[int, ...] = ()
     attempt: int = 0
     has_secrets: bool = False
-    is_young: bool = False
+    has_folder: bool = False
 
     @property
     def is_queued(self) -> bool:

@@ -24,7 +24,7 @@ LOOK_S: Final = 20.0
 """How long one look may take: the script gives Slurm 8 s, and the connection may have to be made."""
 
 _SURE_AFTER_S: Final = 10.0
-"""For so long nobody knows a young job before it counts as lost: accounting hears of a job some seconds late."""
+"""For so long nobody knows a job whose folder is there before it counts as lost: accounting may hear of its end late."""
 
 _LOOK: Final = Path(__file__).parent / "remote" / "look.sh"
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -58,8 +58,8 @@ def look(shell: Shell, home: str, workload: Submitted, *, patience: Patience | N
     patience = patience or Patience()
     sure_at = patience.clock() + _SURE_AFTER_S
     while True:
-        seen, is_young = _look_once(shell, home, workload)
-        if seen.state is not JobState.LOST or not is_young or patience.clock() >= sure_at:
+        seen, has_folder = _look_once(shell, home, workload)
+        if seen.state is not JobState.LOST or not has_folder or patience.clock() >= sure_at:
             return seen
         patience.sleep(patience.poll_s)
 
@@ -76,7 +76,7 @@ def check(workload: Submitted) -> None:
 
 
 def _look_once(shell: Shell, home: str, workload: Submitted) -> tuple[Seen, bool]:
-    """Look, and tell whether the job is young."""
+    """Look, and tell whether the job's folder is there."""
     check(workload)
     try:
         answer = shell.bash(_LOOK, home, workload.name, workload.id, timeout_s=LOOK_S)
@@ -90,7 +90,7 @@ def _look_once(shell: Shell, home: str, workload: Submitted) -> tuple[Seen, bool
         # A job removes them itself, unless it has never run or was killed.
         with suppress(UnreachableError, RefusedError):
             remove_left(shell, home, workload, What.SECRETS)
-    return seen, answers.is_young
+    return seen, answers.has_folder
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ def parse(text: str, workload: Submitted) -> Answers | None:
         task_exits=tuple(tasks),
         attempt=attempt,
         has_secrets="secrets" in facts,
-        is_young="young" in facts,
+        has_folder="folder" in facts,
     )
 
 

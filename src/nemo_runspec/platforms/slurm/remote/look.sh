@@ -10,7 +10,7 @@
 #                               code; WHY is `memory` where there was no more of it, or nothing
 #   attempt N                   the last attempt that has left a file
 #   secrets                     its file of secrets is there
-#   young                       it was submitted within the last ten minutes
+#   folder                      its folder is there
 #   code PROGRAM N              squeue, scontrol or sacct has ended with N; 124: it did not answer in time, 127: it is
 #                               not there
 #   out PROGRAM LINE            a line that it has printed; what its first word is tells a row from a warning
@@ -53,7 +53,7 @@ cd -- "$home/jobs/$name" 2>/dev/null && {
         [ -z "$code" ] || printf 'exit\tjob\t%s\t%s\t%s\n' "$attempt" "$code" "$why"
     done
     [ ! -e secrets.sh ] || printf 'secrets\n'
-    [ -z "$(find .jobid -mmin -10)" ] || printf 'young\n'
+    printf 'folder\n'
     ((last < 0)) || printf 'attempt\t%s\n' "$last"
     [ -e "exit/job.$last" ] || for file in exit/task-*."$last"; do
         who=${file#exit/} who=${who%.*} code=''
