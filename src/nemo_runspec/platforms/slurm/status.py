@@ -24,7 +24,7 @@ LOOK_S: Final = 20.0
 """How long one look may take: the script gives Slurm 8 s, and the connection may have to be made."""
 
 _SURE_AFTER_S: Final = 10.0
-"""For so long nobody knows a job whose folder is there before it counts as lost: accounting may hear of its end late."""
+"""For so long nobody knows a job that has a folder before it counts as lost: accounting may hear of its end late."""
 
 _LOOK: Final = Path(__file__).parent / "remote" / "look.sh"
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
