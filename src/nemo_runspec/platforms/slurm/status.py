@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LOOK_S: Final = 20.0
 """How long one look may take: the script gives Slurm 8 s, and the connection may have to be made."""
 
-_SURE_AFTER_S: Final = 10.0
+_SURE_AFTER_S: Final = 30.0
 """For so long nobody knows a job that has a folder before it counts as lost: accounting may hear of its end late."""
 
 _LOOK: Final = Path(__file__).parent / "remote" / "look.sh"

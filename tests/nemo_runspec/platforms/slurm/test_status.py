@@ -130,7 +130,7 @@ def test_a_job_is_lost_only_when_accounting_could_be_asked(
     assert seen_on(cluster, time).state is state
     # Accounting may hear of an end some seconds late.
     waited = sum(time.waits)
-    assert waited == (10 if state is JobState.LOST else 0)
+    assert waited == (30 if state is JobState.LOST else 0)
     shutil.rmtree(cluster.job)
     assert seen_on(cluster, time).state is state
     assert sum(time.waits) == waited
