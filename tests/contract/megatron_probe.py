@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from tests.contract import cuda_stand_ins
+from tests.contract import cuda_stand_ins, megatron_data_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +121,7 @@ PROBES: dict[str, Callable[[Request], dict[str, Any]]] = {
     "shards": shards,
     "interface": interface,
     "versions": versions,
+    **megatron_data_probe.PROBES,
 }
 
 

@@ -49,7 +49,8 @@ def production_config(stage: str) -> dict[str, Any]:
     tree = OmegaConf.load(path)
     assert isinstance(tree, DictConfig)
     OmegaConf.update(tree, "run.env.workspace", WORKSPACE, force_add=True)
-    resolution = Resolution(store=cast("ArtifactStore", SampleStore()))
+    # Elsewhere, as in production: nothing on this machine is asked for the manifest of the sample data.
+    resolution = Resolution(store=cast("ArtifactStore", SampleStore()), elsewhere=True)
     config = resolve(tree, resolution, path=path)
     del config["run"]
     return config

@@ -59,7 +59,7 @@ def _requests(folder: Path) -> dict[str, dict[str, Any]]:
             value = WRONG_VALUES.get(name, 1)
             requests[f"{stage} {name}"] = {**request, "config": with_value(config, name, value), "read": []}
     requests["pretrain"]["blend"] = str(folder)
-    requests["pretrain"]["read"] += ["dataset.blend_per_split", "dataset.split"]
+    requests["pretrain"]["read"] += ["dataset.blend_per_split", "dataset.split", "dataset.path_to_cache"]
     return requests
 
 
@@ -96,6 +96,7 @@ def test_pretraining_reads_the_shards_of_each_split(answers: dict[str, Any]) -> 
     built = answers["pretrain"]["value"]
     assert built["dataset.blend_per_split"] == [[["/data/a", "/data/b"], [3.0, 1.0]], [["/data/c"], [1.0]], None]
     assert built["dataset.split"] is None
+    assert built["dataset.path_to_cache"] == f"{RUN_DIR}/index_cache"
 
 
 @pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage in STAGES for name in WRONG[stage]])

@@ -1,8 +1,9 @@
 """Fill in, where the job runs, what only that place knows: `python -m nemo_runspec.stage.inputs JOB_DIR`.
 
-An artifact store on a cluster's own volumes cannot be read by the one who submits. The launcher then leaves each
-`${art:REFERENCE,FIELD}` in the job's files, which travel under the names that end with `.unfilled`. Every pod runs this
-before the script starts, and the first one decides: `name:latest` is the same version for all of them.
+What is on a cluster's own volumes cannot be read by the one who submits. The launcher then leaves each
+`${art:REFERENCE,FIELD}` and `${manifest:PLACE,SPLIT}` in the job's files, which travel under the names that end with
+`.unfilled`. Every pod runs this before the script starts, and the first one decides: `name:latest` is the same version
+for all of them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from nemo_runspec import yaml_text
 from nemo_runspec.artifacts import ArtifactStore, Manifest
-from nemo_runspec.errors import NemotronError
+from nemo_runspec.errors import ConfigError, NemotronError
 from nemo_runspec.job_folder import INPUTS_FILE, JOB_FILE, TRAIN_FILE, TRAIN_JSON, UNFILLED
+from nemo_runspec.stage.splits import read_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,12 +28,33 @@ if TYPE_CHECKING:
 REFERENCE_FIELD = "_reference"
 """The field that is the artifact's `name:vN` itself."""
 
+_ART = r"\$\{art:[A-Za-z0-9._:-]+,[\w.-]+\}"
 _PLACEHOLDER = re.compile(r"\$\{art:(?P<reference>[A-Za-z0-9._:-]+),(?P<field>[\w.-]+)\}")
+# The place of a manifest may be said with an artifact. The place ends at the last comma.
+_MANIFEST = re.compile(rf"\$\{{manifest:(?P<place>(?:{_ART}|[^{{}}])+),(?P<split>\w+)\}}")
+_EITHER = re.compile(f"{_MANIFEST.pattern}|{_PLACEHOLDER.pattern}")
 
 
 def placeholder(reference: str, field: str) -> str:
     """Give the text that stands for a field of an artifact until the job fills it in."""
     return f"${{art:{reference},{field}}}"
+
+
+def manifest_placeholder(place: str, split: str) -> str:
+    """Give the text that stands for the path of a split until the job fills it in.
+
+    Args:
+        place: Where the manifest is; it may hold what `placeholder` gives.
+        split: A split's name.
+
+    Raises:
+        ConfigError: The place holds a brace, which would be taken for the end of the expression.
+    """
+    text = f"${{manifest:{place},{split}}}"
+    if not _MANIFEST.fullmatch(text):
+        message = f"the folder '{place}' of ${{manifest:...}} holds a brace, or is empty"
+        raise ConfigError(message, remedy="Give a folder without braces in its name.")
+    return text
 
 
 def fill_job(folder: Path) -> None:
@@ -42,6 +65,7 @@ def fill_job(folder: Path) -> None:
 
     Raises:
         ArtifactError: An artifact is missing, or the store cannot be read.
+        DataError: A folder has no manifest, or its data lacks the split.
     """
     texts = {name: folder / f"{name}{UNFILLED}" for name in (JOB_FILE, TRAIN_FILE, TRAIN_JSON)}
     found = {name: _load(path) for name, path in texts.items() if path.is_file()}
@@ -76,13 +100,15 @@ def filled_in(value: Any, manifests: Mapping[str, Manifest]) -> Any:  # noqa: AN
         return [filled_in(item, manifests) for item in value]
     if not isinstance(value, str):
         return value
-    whole = _PLACEHOLDER.fullmatch(value)
+    whole = _EITHER.fullmatch(value)
     if whole:
-        return _field(whole, manifests)
-    return _PLACEHOLDER.sub(lambda found: str(_field(found, manifests)), value)
+        return _answer(whole, manifests)
+    return _EITHER.sub(lambda found: str(_answer(found, manifests)), value)
 
 
-def _field(found: re.Match[str], manifests: Mapping[str, Manifest]) -> Any:  # noqa: ANN401 - metadata is any JSON value
+def _answer(found: re.Match[str], manifests: Mapping[str, Manifest]) -> Any:  # noqa: ANN401 - metadata is any JSON value
+    if found["place"]:
+        return read_split(str(filled_in(found["place"], manifests)), found["split"])
     manifest = manifests[found["reference"]]
     return manifest.reference if found["field"] == REFERENCE_FIELD else manifest.field(found["field"])
 

@@ -117,24 +117,42 @@ class Stage:
             ConfigError: `output_dir` is missing, no local path, or cannot be written to, or `artifact.name` is missing.
             ArtifactError: The artifact's name is none, or the store's driver is not installed.
         """
+        output_dir = self.output_dir()
+        config = {key: value for key, value in self.config.items() if key not in _PLACE_KEYS}
+        fingerprint = digest({"config": config, "identity": list(identity), "version": package_version()})
+        folder = output_dir / fingerprint[:_FINGERPRINT_LENGTH]
+        self._make(folder)
+        if self.rank == 0:
+            hold(folder, lambda: say(f"{self.label}  waiting for another run of the same to end"))
+        return folder
+
+    def output_dir(self) -> Path:
+        """Give the folder that all runs with this `output_dir` share, made if need be.
+
+        What `publish` will need is checked here too: a stage that works in this folder before it knows its run's
+        identity calls it first.
+
+        Raises:
+            ConfigError: `output_dir` is missing, no local path, or cannot be written to, or `artifact.name` is missing.
+            ArtifactError: The artifact's name is none, or the store's driver is not installed.
+        """
         check_name(self._required_artifact_name())
         ArtifactStore(self.job.root)
         output_dir = self.config.get("output_dir")
         if not isinstance(output_dir, str) or not output_dir or "://" in output_dir:
             message = f"output_dir is {output_dir!r}, which is not a local path"
             raise ConfigError(message, where=Location(self.config_path), remedy="Set output_dir to a folder.")
-        config = {key: value for key, value in self.config.items() if key not in _PLACE_KEYS}
-        fingerprint = digest({"config": config, "identity": list(identity), "version": package_version()})
-        folder = Path(output_dir).absolute() / fingerprint[:_FINGERPRINT_LENGTH]
+        folder = Path(output_dir).absolute()
+        self._make(folder)
+        return folder
+
+    def _make(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             message = f"cannot make the run's folder {folder}: {error.strerror}"
             remedy = "Set output_dir to a folder that you may write to."
             raise ConfigError(message, where=Location(self.config_path), remedy=remedy) from error
-        if self.rank == 0:
-            hold(folder, lambda: say(f"{self.label}  waiting for another run of the same to end"))
-        return folder
 
     def finished(self, run_dir: Path) -> Manifest | None:
         """Give the manifest of an earlier run that ended in this folder, or None when there is work to do.
@@ -157,6 +175,9 @@ class Stage:
         if manifest is None:
             # It would be believed again as soon as files of the old sizes are back, half-way through the new run.
             (run_dir / MANIFEST_FILE).unlink(missing_ok=True)
+            for draft in run_dir.glob(f".{MANIFEST_FILE}.*"):
+                # Of a run that was killed while it wrote it; nobody else writes here now.
+                draft.unlink(missing_ok=True)
             if self.world_size > 1:
                 announce_work(run_dir, launch)
         return manifest

@@ -1,4 +1,4 @@
-"""`nemotron kit`: make a cluster ready, and see whether it is."""
+"""`nemotron kit`: make a cluster ready, see whether it is, and look at prepared data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from nemo_runspec.env import SlurmProfile, load_env_file, load_env_profile
 from nemo_runspec.errors import ProfileError, UsageError
 from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
+from nemotron.cli import kit_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from nemo_runspec.doctor import Examination
 
 app = typer.Typer(
-    help="Make a cluster ready, and see whether it is.",
+    help="Make a cluster ready, see whether it is, and look at prepared data.",
     no_args_is_help=True,
     add_completion=False,
     context_settings=HELP_SETTINGS,
 )
+app.add_typer(kit_data.app, name="data")
 
 TIMEOUT_S = 5.0
 """How long the doctor may take, in seconds."""

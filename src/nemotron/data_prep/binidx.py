@@ -6,17 +6,17 @@ It is written with numpy alone, because importing megatron-core would bring torc
 
 from __future__ import annotations
 
-import os
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import xxhash
 
 from nemo_runspec.errors import DataError, Location
+from nemotron.data_prep.checksums import FileRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import numpy.typing as npt
@@ -34,19 +34,6 @@ _HEADER = struct.Struct("<9sQBQQ")
 _SHORT_VOCABULARY = 65_500
 
 
-@dataclass(frozen=True, slots=True)
-class PairStatistics:
-    """What a written pair holds.
-
-    Args:
-        sequences: How many sequences, each a document.
-        tokens: Tokens in all.
-    """
-
-    sequences: int
-    tokens: int
-
-
 def token_dtype(vocabulary: int) -> np.dtype[np.generic]:
     """Give the type Megatron would store these tokens in.
 
@@ -56,42 +43,67 @@ def token_dtype(vocabulary: int) -> np.dtype[np.generic]:
     return np.dtype("<u2") if vocabulary < _SHORT_VOCABULARY else np.dtype("<i4")
 
 
-def write_pair(
-    prefix: Path, sequences: Iterable[npt.NDArray[np.integer]], dtype: np.dtype[np.generic]
-) -> PairStatistics:
-    """Write `prefix.bin` and `prefix.idx`.
+class PairWriter:
+    """Writes `prefix.bin` as the tokens come, and `prefix.idx` when all have come.
 
-    The pair appears complete or not at all: `.bin` is renamed into place last. No sequences, no files.
+    Nothing is there before the first sequence, so a pair without sequences has no files. What makes a pair appear
+    complete or not at all is the folder that it is written in, which is renamed when it is finished.
 
     Args:
-        prefix: Path without extension.
-        sequences: Token ids of each document, in order.
+        prefix: Path without extension; its folder exists.
         dtype: Type of a stored token.
-
-    Returns:
-        What was written.
     """
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    lengths: list[int] = []
 
-    def body(stream: BinaryIO) -> None:
-        for sequence in sequences:
-            stream.write(sequence.astype(dtype).tobytes())
-            lengths.append(len(sequence))
+    def __init__(self, prefix: Path, dtype: np.dtype[np.generic]) -> None:
+        """Write nothing yet."""
+        self._prefix = prefix
+        self._dtype = dtype
+        self._size = 0
+        self._digest = xxhash.xxh64()
+        self._lengths: list[npt.NDArray[np.int32]] = []
 
-    tokens = _write(prefix.with_name(prefix.name + ".bin.tmp"), body)
-    if not lengths:
-        tokens.unlink()
-        return PairStatistics(0, 0)
-    content = _index(lengths, dtype)
+    def append(self, ids: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> None:
+        """Write sequences.
 
-    def header(stream: BinaryIO) -> None:
-        stream.write(content)
+        Args:
+            ids: Their tokens one after the other, shape (tokens,).
+            lengths: Tokens of each, shape (sequences,).
+        """
+        if not len(lengths):
+            return
+        content = np.ascontiguousarray(ids, dtype=self._dtype).data.cast("B")
+        # Opened for each batch, so that nothing stays open where a later record stops the work.
+        with tokens_file(self._prefix).open("ab" if self._lengths else "wb") as stream:
+            stream.write(content)
+        self._size += len(content)
+        self._digest.update(content)
+        self._lengths.append(lengths.astype(np.int32))
 
-    index = _write(prefix.with_name(prefix.name + ".idx.tmp"), header)
-    index.rename(prefix.with_name(prefix.name + ".idx"))
-    tokens.rename(prefix.with_name(prefix.name + ".bin"))
-    return PairStatistics(len(lengths), sum(lengths))
+    def close(self) -> dict[str, FileRecord]:
+        """Write the index.
+
+        Returns:
+            The records of the files by their names; empty when there was nothing to write.
+        """
+        if not self._lengths:
+            return {}
+        index = index_file(self._prefix)
+        content = _index(np.concatenate(self._lengths), self._dtype)
+        index.write_bytes(content)
+        return {
+            tokens_file(self._prefix).name: FileRecord(self._size, self._digest.hexdigest()),
+            index.name: FileRecord(len(content), xxhash.xxh64_hexdigest(content)),
+        }
+
+
+def tokens_file(prefix: Path) -> Path:
+    """Give the path of the file with the tokens."""
+    return prefix.with_name(prefix.name + ".bin")
+
+
+def index_file(prefix: Path) -> Path:
+    """Give the path of the file with the lengths."""
+    return prefix.with_name(prefix.name + ".idx")
 
 
 def read_pair(prefix: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int32]]:
@@ -106,8 +118,7 @@ def read_pair(prefix: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int
     Raises:
         DataError: A file is missing, or not what its header says.
     """
-    index = prefix.with_name(prefix.name + ".idx")
-    tokens = prefix.with_name(prefix.name + ".bin")
+    index, tokens = index_file(prefix), tokens_file(prefix)
     for path in (index, tokens):
         if not path.is_file():
             message = "the token file does not exist"
@@ -121,25 +132,40 @@ def read_pair(prefix: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int
     if version != _VERSION or dtype is None:
         message = f"the index has version {version} and token type {code}"
         raise DataError(message, where=Location(index), remedy="Run the data preparation again.")
+    if len(content) < _HEADER.size + 12 * count:
+        message = f"the index is shorter than its {count} sequences need"
+        raise DataError(message, where=Location(index), remedy="Run the data preparation again.")
     lengths = np.frombuffer(content, dtype="<i4", count=count, offset=_HEADER.size)
     if tokens.stat().st_size != int(lengths.sum(dtype=np.int64)) * dtype.itemsize:
         message = "the token file is not as long as its index says"
         raise DataError(message, where=Location(tokens), remedy="Run the data preparation again.")
-    return np.memmap(tokens, dtype=dtype, mode="r"), lengths
+    return map_file(tokens, dtype), lengths
 
 
-def _index(lengths: list[int], dtype: np.dtype[np.generic]) -> bytes:
-    sizes = np.asarray(lengths, dtype="<i4")
-    offsets = np.zeros(len(lengths), dtype="<i8")
+def map_file(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Map a file into memory, read-only, without keeping it open: a process may have thousands of them.
+
+    Args:
+        path: The file; it has at least one number.
+        dtype: Type of its numbers.
+
+    Returns:
+        All of them, shape (numbers,).
+
+    Raises:
+        OSError: It cannot be read, or is empty.
+    """
+    size = path.stat().st_size
+    # The file is mapped as a whole, and closed; what is read of it decides only what the system fetches ahead of use.
+    with pa.memory_map(str(path)) as file:
+        first = file.read_buffer(1)
+    return np.frombuffer(pa.foreign_buffer(first.address, size, base=first), dtype=dtype)
+
+
+def _index(lengths: npt.NDArray[np.int32], dtype: np.dtype[np.generic]) -> bytes:
+    sizes = lengths.astype("<i4")
+    offsets = np.zeros(len(sizes), dtype="<i8")
     np.cumsum(sizes[:-1].astype("<i8") * dtype.itemsize, out=offsets[1:])
-    documents = np.arange(len(lengths) + 1, dtype="<i8")
+    documents = np.arange(len(sizes) + 1, dtype="<i8")
     header = _HEADER.pack(_MAGIC, _VERSION, _CODES[dtype], len(sizes), len(documents))
     return header + sizes.tobytes() + offsets.tobytes() + documents.tobytes()
-
-
-def _write(path: Path, body: Callable[[BinaryIO], None]) -> Path:
-    with path.open("wb") as stream:
-        body(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return path

@@ -1,106 +1,102 @@
-"""A user's own data: a data-blend file names JSONL or Parquet sources and how much each of them counts.
+"""A user's own data: a data-blend file names data sets, and how much each of them counts.
 
 ```json
 {"datasets": [{"name": "docs", "path": "docs.jsonl", "weight": 2.0, "text_field": "text"}]}
 ```
 
-`path` is a file or a folder of files, relative to the blend file. `weight` is the share of the training samples, one
-by default. `text_field` names the field with a document's text (pretraining), `messages` the one with a conversation
-(SFT). Keys that start with `_` are comments. All rows are read and checked before anything is written.
+or the same lists as `train`, `valid` and `test`, where the data are divided already. `path` is a file, a folder or a
+pattern, relative to the blend file, or a URL: `hf://org/name` (with `subset` and `split`), `s3://...`, `gs://...`.
+`weight` is the share of the training samples, one by default. `text_field` names the field with a document's text
+(pretraining); `messages`, `tools` and `used_in` those of a conversation (SFT); `document` what one document of a plain
+text is: the "file", a "line" or a "paragraph". Keys that start with `_` are comments.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nemo_runspec.errors import DataError, Location, guess
 from nemotron.data_prep.offsets import elements, line_of, members
+from nemotron.data_prep.sources import list_files
+from nemotron.data_prep.sources.hub import Hub
+from nemotron.data_prep.sources.records import is_text
+from nemotron.data_prep.wording import kind, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-_WEIGHT = "weight"
-_KEYS = ("name", "path", _WEIGHT, "text_field", "messages")
-_JSON_LINES = (".jsonl", ".json")
-_PARQUET = (".parquet", ".pq")
-# Far more than records have, and far less than what reading or writing one can take.
-_DEEPEST = 100
+    from nemotron.data_prep.sources import SourceFile
+
+ALL = "all"
+SPLITS = ("train", "valid", "test")
+_LISTS = ("datasets", *SPLITS)
+_NAME, _PATH, _WEIGHT = "name", "path", "weight"
+_OTHER_NAMES = {"messages_field": "messages", "tools_field": "tools", "used_in_field": "used_in"}
+_DEFAULTS: dict[str, object] = {
+    _WEIGHT: 1.0,
+    "text_field": "text",
+    "messages": "messages",
+    "tools": "tools",
+    "used_in": "used_in",
+    "document": "file",
+    "split": None,
+    "subset": None,
+}
+_KEYS = (_NAME, _PATH, *_DEFAULTS, *_OTHER_NAMES)
+_OPTIONAL = ("split", "subset")
+_SHOWN = 'Write {"datasets": [{"name": ..., "path": ...}]}.'
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSet:
     """One data set of a blend.
 
     Args:
         name: What its files are called.
         files: The files it consists of, sorted.
-        weight: Its share of the training samples, against the other sources' weights.
+        weight: Its share of the training samples, against the other data sets' weights.
         text_field: The field that holds a document's text.
         messages: The field that holds a conversation.
+        tools: The field that holds the tools of a conversation.
+        used_in: The field that says what a conversation is used in.
+        where: Where the blend names it.
     """
 
     name: str
-    files: tuple[Path, ...]
+    files: tuple[SourceFile, ...]
     weight: float
     text_field: str
     messages: str
+    tools: str
+    used_in: str
+    where: Location
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One record, and where it was found.
+class Blend:
+    """What a data-blend file says.
 
     Args:
-        values: Its fields.
         path: The file.
-        number: Its line (JSONL) or row (Parquet), from 1.
+        splits: The data sets: under "all" where they are still to be divided, otherwise under the names of the splits
+            that are given, "train", "valid" and "test".
     """
 
-    values: Mapping[str, object]
     path: Path
-    number: int
+    splits: Mapping[str, tuple[DataSet, ...]]
 
-    def error(self, message: str, remedy: str) -> DataError:
-        """Give an error that points at this record."""
-        if self.path.suffix in _PARQUET:
-            return DataError(f"row {self.number}: {message}", where=Location(self.path), remedy=remedy)
-        return DataError(message, where=Location(self.path, self.number), remedy=remedy)
-
-    def text(self, field: str) -> str:
-        """Give the text in a field.
-
-        Raises:
-            DataError: There is no such field, or it holds something else.
-        """
-        value = self.get(field)
-        if not isinstance(value, str):
-            message = f"the field '{field}' holds {_kind(value)}, not text"
-            raise self.error(message, "Give the field with the text as 'text_field' in the data blend.")
-        return value
-
-    def get(self, field: str) -> object:
-        """Give the value of a field.
-
-        Raises:
-            DataError: There is no such field.
-        """
-        if field not in self.values:
-            message = f"the record has no field '{field}'"
-            raise self.error(message, guess(field, self.values, what="fields of this record"))
-        return self.values[field]
+    def __iter__(self) -> Iterator[DataSet]:
+        """Give all data sets."""
+        return (data_set for data_sets in self.splits.values() for data_set in data_sets)
 
 
-def load_blend(path: Path) -> tuple[Source, ...]:
-    """Read and check a data-blend file.
+def load_blend(path: Path) -> Blend:
+    """Read and check a data-blend file, and find the files that it names.
 
     Args:
         path: The JSON file.
@@ -117,133 +113,117 @@ def load_blend(path: Path) -> tuple[Source, ...]:
     except (RecursionError, ValueError) as error:
         message = "the data blend is nested too deeply, or holds a number of too many digits"
         raise DataError(message, where=Location(path), remedy="Write it as the documentation shows.") from error
-    if not _is_text(document):
+    if not is_text(document):
         message = "the data blend holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
         raise DataError(message, where=Location(path), remedy="Write the whole character, or leave it out.")
-    blend = _BlendFile(path, text)
-    datasets = document.get("datasets") if isinstance(document, dict) else None
-    if not isinstance(datasets, list) or not datasets:
-        message = "the data blend has no list 'datasets'"
-        raise DataError(message, where=Location(path), remedy='Write {"datasets": [{"name": ..., "path": ...}]}.')
+    if not isinstance(document, dict):
+        message = f"the data blend is {kind(document)}, so it has no list 'datasets'"
+        raise DataError(message, where=Location(path), remedy=_SHOWN)
+    blend = _BlendFile(path, text, Hub())
     # Where a key comes twice, the parser takes the last.
     keys = {key: (place, value) for key, place, value in members(text)}
-    blend.refuse_unknown({key: place for key, (place, _) in keys.items()}, ("datasets",))
-    sources: dict[str, Source] = {}
-    for entry, start in zip(datasets, elements(text, keys["datasets"][1]), strict=True):
-        source = blend.source(entry, start)
-        if source.name in sources:
-            message = f"two data sets are called '{source.name}'"
-            raise blend.error(start, message, "Give each its own name.")
-        sources[source.name] = source
-    return tuple(sources.values())
-
-
-def blend_identity(path: Path, sources: tuple[Source, ...]) -> str:
-    """Give a text that changes when the blend or the content of one of its files does.
-
-    Args:
-        path: The blend file.
-        sources: What it names.
-    """
-    digest = hashlib.sha256(path.read_bytes())
-    for source in sources:
-        for file in source.files:
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
-def read_rows(source: Source) -> list[Row]:
-    """Read all records of a source.
-
-    Args:
-        source: One data set of a blend.
-
-    Raises:
-        DataError: A file is empty or unreadable, or a line is not a JSON object.
-    """
-    rows: list[Row] = []
-    for path in source.files:
-        try:
-            found = list(_parquet_rows(path) if path.suffix in _PARQUET else _json_rows(path))
-        except OSError as error:
-            message = f"the data file cannot be read: {error.strerror or error}"
-            raise DataError(message, where=Location(path), remedy="Make it readable, or name another.") from error
-        if not found:
-            message = "the data file is empty"
-            raise DataError(message, where=Location(path), remedy="Add records, or take the file out of the blend.")
-        rows.extend(found)
-    return rows
+    blend.refuse_unknown({key: place for key, (place, _) in keys.items()}, _LISTS)
+    lists = {key: keys[key] for key in _LISTS if key in keys}
+    blend.refuse_mixture({key: place for key, (place, _) in lists.items()})
+    return Blend(
+        path,
+        {
+            ALL if key == "datasets" else key: tuple(blend.data_sets(key, document[key], place, start))
+            for key, (place, start) in lists.items()
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _BlendFile:
     path: Path
     text: str
+    hub: Hub
 
-    def error(self, offset: int, message: str, remedy: str) -> DataError:
+    def error(self, offset: int, message: str, remedy: str | None) -> DataError:
         """Point at the line with this offset."""
-        return DataError(message, where=Location(self.path, line_of(self.text, offset)), remedy=remedy)
+        return DataError(message, where=self.place(offset), remedy=remedy)
+
+    def place(self, offset: int) -> Location:
+        return Location(self.path, line_of(self.text, offset))
 
     def refuse_unknown(self, places: Mapping[str, int], known: tuple[str, ...]) -> None:
         for key, place in places.items():
             if key not in known and not key.startswith("_"):
-                message = f"the data blend has an unknown key '{_shorten(key)}'"
+                message = f"the data blend has an unknown key '{shorten(key)}'"
                 raise self.error(place, message, guess(key, known, what="keys"))
 
-    def source(self, entry: object, start: int) -> Source:
+    def refuse_mixture(self, places: Mapping[str, int]) -> None:
+        if not places:
+            message = "the data blend has no list 'datasets'"
+            raise DataError(message, where=Location(self.path), remedy=_SHOWN)
+        splits = [key for key in places if key in SPLITS]
+        if splits and "datasets" in places:
+            message = f"the data blend has 'datasets' and also '{splits[0]}'"
+            remedy = "Give 'datasets' to have them divided, or 'train', 'valid' and 'test' that are divided already."
+            raise self.error(places[splits[0]], message, remedy)
+        if splits and "train" not in splits:
+            message = f"the data blend has '{splits[0]}' and no 'train'"
+            raise self.error(places[splits[0]], message, "Give the data sets to learn from as 'train'.")
+
+    def data_sets(self, key: str, entries: object, place: int, start: int) -> Iterator[DataSet]:
+        if not isinstance(entries, list) or not entries:
+            message = f"the data blend has no list '{key}': it is {'empty' if entries == [] else kind(entries)}"
+            raise self.error(place, message, f'Write {{"{key}": [{{"name": ..., "path": ...}}]}}, or leave it out.')
+        names: set[str] = set()
+        for entry, offset in zip(entries, elements(self.text, start), strict=True):
+            data_set = self._data_set(key, entry, offset)
+            if data_set.name in names:
+                message = f"two data sets are called '{data_set.name}'"
+                raise self.error(offset, message, "Give each its own name.")
+            names.add(data_set.name)
+            yield data_set
+
+    def _data_set(self, key: str, entry: object, start: int) -> DataSet:
         if not isinstance(entry, dict):
-            message = f"an entry of 'datasets' is {_kind(entry)}, not an object"
+            message = f"an entry of '{key}' is {kind(entry)}, not an object"
             raise self.error(start, message, 'Write {"name": ..., "path": ...}.')
         places = {key: place for key, place, _ in members(self.text, start)}
         self.refuse_unknown(places, _KEYS)
-        values = {"weight": 1.0, "text_field": "text", "messages": "messages", **entry}
+        values = {**_DEFAULTS, **self._renamed(entry, places)}
+        places = {_OTHER_NAMES.get(key, key): place for key, place in places.items()}
         texts = {
-            key: self._text(values, key, places.get(key, start)) for key in ("name", "path", "text_field", "messages")
+            key: self._text(values, key, places.get(key, start))
+            for key in (_NAME, _PATH, *_DEFAULTS)
+            if key != _WEIGHT and not (key in _OPTIONAL and values[key] is None)
         }
         weight = _weight(values[_WEIGHT])
         if weight is None:
-            message = f"the weight of '{texts['name']}' is {_shorten(repr(values[_WEIGHT]))}"
+            message = f"the weight of '{texts[_NAME]}' is {shorten(repr(values[_WEIGHT]))}"
             remedy = "It must be a number above zero; leave the data set out instead."
             raise self.error(places[_WEIGHT], message, remedy)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", texts["name"]):
-            message = f"'{_shorten(texts['name'])}' is no name"
-            raise self.error(places["name"], message, "Use at most 100 letters, digits, '.', '_' and '-'.")
-        files = self._files(texts["path"], places["path"])
-        return Source(texts["name"], files, weight, texts["text_field"], texts["messages"])
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", texts[_NAME]):
+            message = f"'{shorten(texts[_NAME])}' is no name"
+            raise self.error(places[_NAME], message, "Use at most 100 letters, digits, '.', '_' and '-'.")
+        fields = {field: texts[field] for field in ("text_field", "messages", "tools", "used_in")}
+        return DataSet(texts[_NAME], self._files(texts, places), weight, **fields, where=self.place(start))
+
+    def _renamed(self, entry: Mapping[str, object], places: Mapping[str, int]) -> dict[str, object]:
+        """Give each key its one name."""
+        for other, name in _OTHER_NAMES.items():
+            if other in entry and name in entry:
+                message = f"a data set has '{name}' and also '{other}', which is the same"
+                raise self.error(places[other], message, f"Leave '{other}' out.")
+        return {_OTHER_NAMES.get(key, key): value for key, value in entry.items()}
 
     def _text(self, values: Mapping[str, object], key: str, place: int) -> str:
         value = values.get(key)
         if isinstance(value, str) and value:
             return value
-        message = f"the key '{key}' of a data set is {_kind(value)}" if key in values else f"a data set has no '{key}'"
+        message = f"the key '{key}' of a data set is {kind(value)}" if key in values else f"a data set has no '{key}'"
         raise self.error(place, message, f"Give '{key}' as text.")
 
-    def _files(self, written: str, place: int) -> tuple[Path, ...]:
-        if "://" in written:
-            message = f"'{written}' is a remote path, and this stage reads local files"
-            raise self.error(place, message, "Download it first, and name the folder.")
-        known = (*_JSON_LINES, *_PARQUET)
+    def _files(self, texts: Mapping[str, str], places: Mapping[str, int]) -> tuple[SourceFile, ...]:
+        chosen = {key: texts.get(key) for key in _OPTIONAL}
         try:
-            path = self.path.parent / Path(written).expanduser()
-            path.stat()
-        except FileNotFoundError as error:
-            message = f"the data file '{path}' does not exist"
-            raise self.error(place, message, "Correct 'path'; it is relative to the data blend.") from error
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            message = f"'{_shorten(written)}' is no path that can be read: {reason}"
-            raise self.error(place, message, "Correct 'path'; it is relative to the data blend.") from error
-        if path.is_dir():
-            files = tuple(sorted(item for item in path.iterdir() if item.suffix in known and not item.is_dir()))
-            if not files:
-                message = f"the folder '{path}' holds no .jsonl, .json or .parquet file"
-                raise self.error(place, message, "Name a folder with data files.")
-            return files
-        if path.suffix not in known:
-            message = f"'{path.name}' is neither JSONL nor Parquet"
-            raise self.error(place, message, "Name a .jsonl, .json or .parquet file.")
-        return (path,)
+            return list_files(texts[_PATH], base=self.path.parent, document=texts["document"], hub=self.hub, **chosen)
+        except DataError as error:
+            raise self.error(places[_PATH], error.message, error.remedy) from error
 
 
 def _weight(value: object) -> float | None:
@@ -265,103 +245,5 @@ def _read(path: Path) -> bytes:
         raise DataError(message, where=Location(path), remedy="Correct the config entry 'blend'.") from error
     if not content.strip():
         message = "the data blend is empty"
-        raise DataError(message, where=Location(path), remedy='Write {"datasets": [{"name": ..., "path": ...}]}.')
+        raise DataError(message, where=Location(path), remedy=_SHOWN)
     return content
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    remedy = 'Write one JSON object on each line, such as {"text": "..."}.'
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            where = Location(path, number)
-            value = _parse(line, where, remedy)
-            if not isinstance(value, dict):
-                message = f"the line holds {_kind(value)}, not an object"
-                raise DataError(message, where=where, remedy=remedy)
-            yield Row(value, path, number)
-
-
-def _parse(line: bytes, where: Location, remedy: str) -> object:
-    try:
-        value: object = json.loads(line.decode("utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        message = f"the line is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else error}"
-        raise DataError(message, where=where, remedy=remedy) from error
-    except RecursionError as error:
-        raise _too_deep(where) from error
-    except ValueError as error:
-        message = "the line holds a number of too many digits"
-        raise DataError(message, where=where, remedy="Write it as text.") from error
-    if line.count(b"[") + line.count(b"{") > _DEEPEST and _depth(value) > _DEEPEST:
-        raise _too_deep(where)
-    # Only an escape can bring half a character in, which JSON allows and no file nor tokenizer takes.
-    if b"\\u" in line and not _is_text(value):
-        message = "the line holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
-        raise DataError(message, where=where, remedy="Write the whole character, or leave it out.")
-    return value
-
-
-def _too_deep(where: Location) -> DataError:
-    message = f"lists and objects are nested more than {_DEEPEST} deep"
-    return DataError(message, where=where, remedy="Write the record with fewer levels.")
-
-
-def _depth(value: object) -> int:
-    """Count the levels of lists and objects, without a call for each of them."""
-    depth = 0
-    level = [value]
-    while level := [item for item in level if isinstance(item, list | dict)]:
-        depth += 1
-        level = [item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer)]
-    return depth
-
-
-def _is_text(value: object) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    try:
-        with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for value in _parquet_values(batch, path, number):
-                    number += 1
-                    yield Row(value, path, number)
-    except pa.ArrowException as error:
-        message = f"the file is not readable Parquet: {str(error).splitlines()[0]}"
-        raise DataError(message, where=Location(path), remedy="Write it again, or use JSONL.") from error
-
-
-def _parquet_values(batch: pa.RecordBatch, path: Path, before: int) -> list[dict[str, object]]:
-    """Give the records of a batch; an error names the row, counted on from those before."""
-    try:
-        values: list[dict[str, object]] = batch.to_pylist()
-    # Text that is not UTF-8, and numbers and times that Python has no value for.
-    except (ValueError, OverflowError) as error:
-        if batch.num_rows > 1:
-            return [
-                value
-                for index in range(batch.num_rows)
-                for value in _parquet_values(batch.slice(index, 1), path, before + index)
-            ]
-        message = f"the record cannot be read: {error}"
-        raise Row({}, path, before + 1).error(message, "Write it again, as UTF-8 text.") from error
-    return values
-
-
-def _shorten(text: str, width: int = 80) -> str:
-    return text if len(text) <= width else f"{text[:width]}..."
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)

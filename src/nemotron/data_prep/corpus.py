@@ -6,13 +6,22 @@ It is read, never downloaded, so the tiny recipes start from real text without a
 from __future__ import annotations
 
 import hashlib
+import json
+import secrets
+import shutil
 import sys
 import sysconfig
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nemo_runspec.errors import DataError, Location
+from nemotron.data_prep.blend import Blend, DataSet
+from nemotron.data_prep.sources import list_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 Split = Literal["train", "rl", "valid"]
 
@@ -92,3 +101,61 @@ def corpus_identity(documents: list[Document]) -> str:
     for document in documents:
         digest.update(f"{document.name}\0{document.text}\0".encode())
     return f"python {sys.version_info.major}.{sys.version_info.minor} {digest.hexdigest()}"
+
+
+def standard_library_blend(output: Path) -> Blend:
+    """Give the standard library's modules as a blend of documents to train and to validate on.
+
+    Args:
+        output: The stage's output folder; the documents are written below it, once.
+    """
+    documents = standard_library()
+    splits: tuple[Split, ...] = ("train", "valid")
+    records = (
+        (split, {"name": item.name, "text": item.text})
+        for split in splits
+        for item in documents
+        if split_of(item.name) == split
+    )
+    return written_blend(output, f"documents {corpus_identity(documents)}", splits, records)
+
+
+def written_blend(
+    output: Path, identity: str, splits: tuple[Split, ...], records: Iterable[tuple[Split, Mapping[str, object]]]
+) -> Blend:
+    """Give records that were made here as a blend like any other: files of JSON lines.
+
+    Args:
+        output: The stage's output folder; the files are written below it, complete or not at all.
+        identity: A text that changes when the records do.
+        splits: The splits that there are.
+        records: The records with their splits; asked for only where the files are not there.
+    """
+    folder = output / "corpus" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    if not folder.is_dir():
+        partial = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+        partial.mkdir(parents=True)
+        with ExitStack() as stack:
+            files = {split: stack.enter_context((partial / f"{split}.jsonl").open("w")) for split in splits}
+            for split, record in records:
+                files[split].write(json.dumps(record) + "\n")
+        try:
+            partial.rename(folder)
+        except OSError:
+            # Another run was faster, with the same records.
+            shutil.rmtree(partial)
+    return Blend(folder, {split: (_data_set(folder / f"{split}.jsonl"),) for split in splits})
+
+
+def _data_set(path: Path) -> DataSet:
+    files = list_files(str(path), base=path.parent, split=None, subset=None, document="file")
+    return DataSet(
+        name="stdlib",
+        files=files,
+        weight=1.0,
+        text_field="text",
+        messages="messages",
+        tools="tools",
+        used_in="used_in",
+        where=Location(path),
+    )

@@ -12,9 +12,12 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nemotron.data_prep.corpus import Split, corpus_identity, split_of, standard_library
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nemo_runspec.stage import Stage
     from nemotron.data_prep.corpus import Document
 
 
@@ -71,6 +74,33 @@ def documented_functions(document: Document) -> Iterator[Function]:
                 function = _function(document.name, lines, node)
                 if function is not None:
                     yield function
+
+
+def functions_by_split(stage: Stage) -> tuple[dict[Split, list[Function]], str]:
+    """Find the documented functions of the standard library.
+
+    Args:
+        stage: Whose progress to print.
+
+    Returns:
+        The functions of each part of the corpus, and a text that changes when the corpus does. No prompt and no source
+        comes twice: the first of them stays, in the order train, rl, valid.
+    """
+    documents = standard_library()
+    progress = stage.progress(len(documents), unit="module")
+    found: dict[Split, list[Function]] = {"train": [], "rl": [], "valid": []}
+    for number, document in enumerate(documents, 1):
+        found[split_of(document.name)].extend(documented_functions(document))
+        progress.update(number, functions=sum(len(functions) for functions in found.values()))
+    seen: set[str] = set()
+    for split in ("train", "rl", "valid"):
+        fresh = []
+        for function in found[split]:
+            if seen.isdisjoint((function.prompt, function.source)):
+                seen.update((function.prompt, function.source))
+                fresh.append(function)
+        found[split] = fresh
+    return found, corpus_identity(documents)
 
 
 def _function(module: str, lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function | None:

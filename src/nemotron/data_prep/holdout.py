@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import dataclass
+
+import xxhash
 
 from nemo_runspec.errors import ConfigError
+
+_RANGE = 2**64
 
 
 def check_fraction(name: str, value: float) -> None:
@@ -18,13 +22,31 @@ def check_fraction(name: str, value: float) -> None:
         raise ConfigError(message, remedy="It must be at least 0 and below 1.")
 
 
-def is_held_out(key: str, fraction: float, seed: int) -> bool:
-    """Decide for one record whether it is kept out of training, the same whatever stands beside it.
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Decides for one record by its text alone, so that equal records are always in the same split.
 
     Args:
-        key: What tells the record from others.
-        fraction: Share of the records that is held out.
-        seed: Another seed holds out others.
+        valid: Share of the records that is for validation.
+        test: Share of the records that is for testing.
+        seed: Another seed chooses others.
     """
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+    valid: float
+    test: float = 0.0
+    seed: int = 0
+
+    def split_of(self, text: str) -> str:
+        """Give `train`, `valid` or `test`.
+
+        Args:
+            text: What tells the record from others.
+        """
+        place = xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"), self.seed % _RANGE) / _RANGE
+        if place < self.valid:
+            return "valid"
+        return "test" if place < self.valid + self.test else "train"
+
+    def facts(self) -> dict[str, float]:
+        """Give what the decision depends on, for a content address."""
+        return {"valid": self.valid, "test": self.test, "seed": self.seed}

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-T = TypeVar("T")
 
 
 def share_out(counts: Sequence[int], weights: Sequence[float]) -> list[int]:
@@ -31,19 +28,3 @@ def share_out(counts: Sequence[int], weights: Sequence[float]) -> list[int]:
     shares = [weight / largest for weight in weights]
     size = min(count / share for count, share in zip(counts, shares, strict=True) if share)
     return [min(count, max(1, round(size * share))) for count, share in zip(counts, shares, strict=True)]
-
-
-def mix(sets: Sequence[Sequence[T]], weights: Sequence[float], seed: int) -> list[T]:
-    """Draw from each data set as many items as its weight says, in the order they have there.
-
-    Args:
-        sets: The items of each set.
-        weights: The share of each set in the mix.
-        seed: Another seed draws others.
-    """
-    taken = share_out([len(items) for items in sets], weights)
-    mixed: list[T] = []
-    for number, (items, count) in enumerate(zip(sets, taken, strict=True)):
-        drawn = random.Random(f"{seed}:{number}").sample(range(len(items)), count)  # noqa: S311 no secret, a sample
-        mixed += [items[index] for index in sorted(drawn)]
-    return mixed

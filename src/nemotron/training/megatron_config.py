@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from nemo_runspec.errors import ConfigError, DataError, Location, guess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 # What the YAML says to us and not to the library.
 OWN_SECTIONS = frozenset({"artifact", "output_dir", "engine", "recipe", "data"})
@@ -65,6 +65,9 @@ def attach_blend(container: Any, folder: Path) -> None:  # noqa: ANN401 - as abo
     container.dataset.blend_per_split = per_split
     # The library takes either a blend for each split or a ratio that cuts one blend, never both.
     container.dataset.split = None
+    if container.dataset.path_to_cache is None:
+        # By itself the library writes its indices beside the first shard, which may be another team's folder.
+        container.dataset.path_to_cache = str(Path(container.checkpoint.save).with_name("index_cache"))
 
 
 def read_blend(folder: Path) -> Path:

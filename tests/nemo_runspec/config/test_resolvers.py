@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nemo_runspec.artifacts import ArtifactStore, Manifest, Producer
 from nemo_runspec.config.resolvers import Resolution, resolve
-from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, ConfigError, Location
+from nemo_runspec.errors import ArtifactError, ArtifactNotFoundError, ConfigError, DataError, Location
 
 
 @pytest.fixture
@@ -106,6 +107,104 @@ def test_auto_mount_refuses(store: ArtifactStore, written: str, message: str) ->
     with pytest.raises(ConfigError, match=r"config\.yaml: 'm'") as caught:
         _resolve(store, {"m": f"${{auto_mount:{written}}}"})
     assert message in str(caught.value)
+
+
+def _prepared(store: ArtifactStore, folder: Path) -> str:
+    """Publish prepared data as the artifact `prompts`, and give its folder."""
+    (folder / "manifest.json").write_text(json.dumps({"train": "/d/t.jsonl", "val": ["/d/0", "/d/1"], "test": ""}))
+    store.publish(Manifest(name="prompts", type="data", path=str(folder), producer=Producer(name="test")))
+    return str(folder)
+
+
+def test_manifest_gives_the_files_of_a_split(store: ArtifactStore, tmp_path: Path) -> None:
+    folder = _prepared(store, tmp_path)
+    config = {
+        "run": {"data": "prompts"},
+        "folder": folder,
+        "train": "${manifest:${art:data,path},train}",
+        "val": "${manifest:${art:data},val}",
+        "file": "${manifest:${art:data,path}/manifest.json,train}",
+        "plain": f"${{manifest:{folder}, train}}",
+        "entry": "${manifest:${folder},train}",
+    }
+    plain, resolution = _resolve(store, config)
+    assert {key: plain[key] for key in ("train", "file", "plain", "entry")} == dict.fromkeys(
+        ("train", "file", "plain", "entry"), "/d/t.jsonl"
+    )
+    assert plain["val"] == ["/d/0", "/d/1"]
+    assert (resolution.inputs, resolution.unfilled) == ({"data": "prompts:v1"}, False)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("${manifest:${art:data,path},valid}", "Did you mean 'val'?"),
+        ("${manifest:${art:data,path},test}", "has no split 'test'"),
+        ("${manifest:/nowhere,train}", "nemotron nano3 data prep rl"),
+        ("${manifest:/nowhere}", "takes a folder and a split"),
+        ("${manifest:null,train}", "takes a folder and a split"),
+        ("${manifest:a,b,train}", "takes a folder and a split"),
+    ],
+)
+def test_manifest_errors_name_file_and_key(store: ArtifactStore, tmp_path: Path, written: str, said: str) -> None:
+    _prepared(store, tmp_path)
+    with pytest.raises((ConfigError, DataError)) as caught:
+        _resolve(store, {"run": {"data": "prompts"}, "data": {"path": written}})
+    assert str(caught.value).startswith("config.yaml: 'data.path': ")
+    assert said in str(caught.value)
+
+
+def test_manifest_of_a_missing_artifact(store: ArtifactStore) -> None:
+    config = {"run": {"data": "prompts"}, "train": "${manifest:${art:data,path}/x,train}"}
+    with pytest.raises(ArtifactNotFoundError, match="no artifact 'prompts'"):
+        _resolve(store, config)
+    plain, resolution = _resolve(store, config, missing={})
+    assert plain["train"] == "<prompts train>"
+    assert list(resolution.missing or ()) == ["prompts"]
+
+
+def test_an_artifact_whose_manifest_is_gone_is_missing(store: ArtifactStore, tmp_path: Path) -> None:
+    """A pipeline that makes it anew has to be planned all the same."""
+    folder = Path(_prepared(store, tmp_path))
+    (folder / "manifest.json").unlink()
+    config = {"run": {"data": "prompts"}, "train": "${manifest:${art:data,path},train}"}
+    with pytest.raises(DataError, match=r"manifest\.json does not exist"):
+        _resolve(store, config)
+    plain, resolution = _resolve(store, config, missing={})
+    assert plain["train"] == "<prompts train>"
+    assert "manifest.json does not exist" in (resolution.missing or {})["prompts"].message
+    with pytest.raises(DataError):
+        _resolve(store, {"train": "${manifest:/nowhere,train}"}, missing={})
+
+
+def _elsewhere(store: ArtifactStore, config: dict[str, Any], *, deferred: bool) -> tuple[dict[str, Any], Resolution]:
+    tree = OmegaConf.create(config)
+    assert isinstance(tree, DictConfig)
+    resolution = Resolution(store, deferred=deferred, elsewhere=True)
+    return resolve(tree, resolution, path=Path("config.yaml")), resolution
+
+
+def test_manifest_is_left_to_the_job_where_only_it_sees_the_files(store: ArtifactStore, tmp_path: Path) -> None:
+    folder = _prepared(store, tmp_path)
+    config = {"run": {"data": "prompts"}, "train": "${manifest:${art:data,path},train}"}
+    plain, resolution = _elsewhere(store, config, deferred=True)
+    assert plain["train"] == "${manifest:${art:prompts:latest,path},train}"
+    assert resolution.unfilled
+    plain, resolution = _elsewhere(store, config, deferred=False)
+    assert plain["train"] == f"${{manifest:{folder},train}}"
+    assert resolution.unfilled
+    with pytest.raises(ConfigError, match="Did you mean 'val'"):
+        _elsewhere(store, {**config, "train": "${manifest:${art:data,path},vall}"}, deferred=True)
+    with pytest.raises(ConfigError, match="holds a brace"):
+        _elsewhere(store, {"folder": "/a{b", "train": "${manifest:${folder},train}"}, deferred=True)
+
+
+def test_manifest_behind_a_url_is_read_from_here(store: ArtifactStore, tmp_path: Path) -> None:
+    folder = _prepared(store, tmp_path)
+    plain, resolution = _elsewhere(
+        store, {"where": f"file://{folder}", "train": "${manifest:${where},train}"}, deferred=False
+    )
+    assert (plain["train"], resolution.unfilled) == ("/d/t.jsonl", False)
 
 
 def test_workspace(store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

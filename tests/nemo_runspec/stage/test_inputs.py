@@ -9,9 +9,16 @@ import pytest
 
 from nemo_runspec import yaml_text
 from nemo_runspec.artifacts import ArtifactStore
-from nemo_runspec.errors import ArtifactNotFoundError
+from nemo_runspec.errors import ArtifactNotFoundError, DataError
 from nemo_runspec.stage import inputs
-from nemo_runspec.stage.inputs import REFERENCE_FIELD, fill_job, placeholder
+from nemo_runspec.stage.inputs import (
+    REFERENCE_FIELD,
+    fill_job,
+    filled_in,
+    manifest_placeholder,
+    placeholder,
+    references,
+)
 from tests.nemo_runspec.artifacts.making import manifest
 
 if TYPE_CHECKING:
@@ -87,6 +94,47 @@ def test_a_script_that_reads_json_gets_json(job: Path) -> None:
     (job / "train.yaml.unfilled").rename(job / "train.json.unfilled")
     fill_job(job)
     assert json.loads((job / "train.json").read_text(encoding="utf-8"))["vocab"] == [200, 100]
+    assert not (job / "train.yaml").exists()
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> str:
+    """Give a folder of prepared data, called in the most awkward way."""
+    folder = tmp_path / "a, {b} c,train"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"train": "/d/t.jsonl", "val": ["/d/0", "/d/1"], "test": ""}))
+    return str(folder)
+
+
+def test_manifests_are_read_where_the_job_runs(job: Path, prepared: str) -> None:
+    ArtifactStore(job.parent / "store").publish(manifest(path=prepared))
+    where = placeholder("tiny-model:latest", "path")
+    config = {
+        "train": manifest_placeholder(where, "train"),
+        "val": [manifest_placeholder(f"{where}/manifest.json", "val")],
+        "text": f"a {manifest_placeholder(where, 'train')} and {placeholder('tiny-model:v1', 'path')}",
+    }
+    (job / "train.yaml.unfilled").write_text(yaml_text.dump(config), encoding="utf-8")
+    fill_job(job)
+    expected = {"train": "/d/t.jsonl", "val": [["/d/0", "/d/1"]], "text": "a /d/t.jsonl and /results/1"}
+    assert _read(job / "train.yaml") == expected
+
+
+def test_a_manifest_in_a_folder_that_no_artifact_names(tmp_path: Path) -> None:
+    folder = tmp_path / "a,b,train"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"train": "/d/t.jsonl"}')
+    written = manifest_placeholder(str(folder), "train")
+    assert list(references(written)) == []
+    assert filled_in(written, {}) == "/d/t.jsonl"
+
+
+def test_a_split_that_is_not_there_ends_the_pod_with_its_error(job: Path, prepared: str) -> None:
+    ArtifactStore(job.parent / "store").publish(manifest(path=prepared))
+    config = {"test": manifest_placeholder(placeholder("tiny-model:latest", "path"), "test")}
+    (job / "train.yaml.unfilled").write_text(yaml_text.dump(config), encoding="utf-8")
+    with pytest.raises(DataError, match="has no split 'test'"):
+        fill_job(job)
     assert not (job / "train.yaml").exists()
 
 

@@ -127,7 +127,7 @@ def test_an_output_folder_is_a_local_path(job_dir: Path, output_dir: object) -> 
 
 def test_an_output_folder_that_cannot_be_made_is_told(job_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cannot make the run's folder .*/file/.*: Not a directory"):
+    with pytest.raises(ConfigError, match=r"cannot make the run's folder .*/file: File exists"):
         make_stage(job_dir, output_dir=str(tmp_path / "file")).run_dir()
 
 
@@ -238,7 +238,9 @@ def test_a_run_whose_files_went_is_done_again(stage: Stage, capsys: pytest.Captu
     assert stage.finished(stage.run_dir()) is not None
     weights.unlink()
     capsys.readouterr()
+    (stage.run_dir() / ".manifest.json.draft").touch()
     assert stage.finished(stage.run_dir()) is None
+    assert not list(stage.run_dir().glob(".manifest*")), "what a killed run has left goes too"
     assert capsys.readouterr().out == f"pretrain  {published.path} lacks weights.bin: running again\n"
     weights.write_text("half-of")
     assert stage.finished(stage.run_dir()) is None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron.data_prep.mixing import mix, share_out
+from nemotron.data_prep.mixing import share_out
 
 
 @pytest.mark.parametrize(
@@ -20,18 +20,3 @@ from nemotron.data_prep.mixing import mix, share_out
 )
 def test_how_much_of_each_set_is_taken(counts: list[int], weights: list[float], shares: list[int]) -> None:
     assert share_out(counts, weights) == shares
-
-
-def test_the_sample_is_drawn_from_the_whole_set_by_the_seed() -> None:
-    sets = [[f"a{number:03}" for number in range(100)], ["b1", "b2"]]
-    one = mix(sets, [5, 1], seed=1)
-    assert one == mix(sets, [5, 1], seed=1)
-    assert one != mix(sets, [5, 1], seed=2)
-    assert one[-2:] == ["b1", "b2"]
-    assert len(set(one)) == len(one) == 12
-    assert one[:10] == sorted(one[:10])
-    assert one[9] > "a050"
-
-
-def test_without_a_mix_everything_is_taken_in_order() -> None:
-    assert mix([[1, 2], [3]], [2, 2], seed=1) == [1, 2, 3]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from nemotron.data_prep.binidx import token_dtype, write_pair
-from nemotron.data_prep.packing import Sample, write_packed
+from nemotron.data_prep.binidx import token_dtype
+from nemotron.data_prep.packing import Sample
 from tests.contract.probing import ask
 from tests.contract.recipes import production_config, with_value
+from tests.nemotron.data_prep.small import write_packed, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nemo_runspec.config.resolvers import art, auto_mount, mul, workspace
+from nemo_runspec.config.resolvers import art, auto_mount, manifest, mul, workspace
 from nemo_runspec.errors import ArtifactNotFoundError, ConfigError, Location, MissingValueError, NemotronError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ NOWHERE: Final[Mapping[str, Location | None]] = MappingProxyType({})
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "art": art.resolve,
     "auto_mount": auto_mount.resolve,
+    "manifest": manifest.resolve,
     "mul": mul.resolve,
     "workspace": workspace.resolve,
 }
@@ -43,12 +44,19 @@ class Resolution:
         inputs: Filled with `key of run -> name:vN` for each artifact that was read.
         missing: Filled with `reference -> error` for each artifact that is not there; None raises that error instead.
         deferred: Whether the store can only be read where the job runs: placeholders then stand for its answers.
+        elsewhere: Whether paths are those of the place where the job runs, so that `${manifest:...}` of one is read
+            there.
+        found: Filled with `text -> reference` for each text that `${art:...}` gave.
+        unfilled: Set when a placeholder was given that the job has to fill in.
     """
 
     store: ArtifactStore
     inputs: dict[str, str] = field(default_factory=dict)
     missing: dict[str, ArtifactNotFoundError] | None = None
     deferred: bool = False
+    elsewhere: bool = False
+    found: dict[str, str] = field(default_factory=dict)
+    unfilled: bool = False
 
 
 def register() -> None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 CURRENT: ContextVar[Resolution] = ContextVar("nemo_runspec_resolution")
 
 
+def missing_prefix(reference: str) -> str:
+    """Give how the text begins that a dry-run shows in place of a field of a missing artifact."""
+    return f"<{reference} "
+
+
 def resolve(key: str, field: str = "path", *, _root_: DictConfig) -> Any:  # noqa: ANN401 - a metadata field is any JSON value
     """Look up one field of an artifact.
 
@@ -35,6 +40,7 @@ def resolve(key: str, field: str = "path", *, _root_: DictConfig) -> Any:  # noq
         raise ConfigError(message, remedy=guess(key, map(str, names), what="entries of 'run'"))
     resolution = CURRENT.get()
     if resolution.deferred:
+        resolution.unfilled = True
         resolution.inputs[key] = placeholder(str(parse_reference(reference)), REFERENCE_FIELD)
         return placeholder(str(parse_reference(reference)), field)
     try:
@@ -43,6 +49,9 @@ def resolve(key: str, field: str = "path", *, _root_: DictConfig) -> Any:  # noq
         if resolution.missing is None:
             raise
         resolution.missing[reference] = error
-        return f"<{reference} {field}>"
+        return f"{missing_prefix(reference)}{field}>"
     resolution.inputs[key] = f"{manifest.name}:v{manifest.version}"
-    return manifest.field(field)
+    value = manifest.field(field)
+    if isinstance(value, str):
+        resolution.found[value] = reference
+    return value

@@ -5,7 +5,7 @@
 # image = "nvcr.io/nvidia/nemo:26.02.01"
 # setup = "pip install 'nemotron[tiny]'"
 # [tool.runspec.run]
-# launch = "direct"
+# launch = "ray"
 # cmd = "python {script} --config {config}"
 # [tool.runspec.config]
 # dir = "./config/data_prep"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nemo_runspec.errors import DataError
-from nemotron.data_prep.template import ChatTemplate
+from nemotron.data_prep.chat import BUNDLED, ChatTemplate
+from nemotron.data_prep.chat.template import TemplateRefusalError
 from nemotron.data_prep.tokenizer import load_tokenizer
 from tests.nemotron.data_prep.small import small_tokenizer
 
@@ -24,24 +25,37 @@ def tokenizer(tmp_path: Path) -> TextTokenizer:
     return small_tokenizer(tmp_path)
 
 
+def rendered(template: ChatTemplate) -> str:
+    return template.render(TALK, generate=True, thinking=False)
+
+
 @pytest.mark.parametrize(
-    ("template", "rendered"),
+    ("template", "said"),
     [
         ("{{ bos_token }}|{{ eos_token }}|{{ pad_token }}", "|<|endoftext|>|<|pad|>"),
-        (
-            "{% for n in 'abc' %}{% if n == 'a' %}{% continue %}{% endif %}{{ n }}{% break %}{% endfor %}",
-            "b",
-        ),
         ("a{% generation %}b{{ messages[0].role }}{% endgeneration %}c", "abuserc"),
         ("{{ messages[0] | tojson }}", '{"role": "user", "content": "<hello> \'you\' \u00e9"}'),
-        ("{{ {'b': 1, 'a': 2} | tojson(indent=1) }}", '{\n "b": 1,\n "a": 2\n}'),
         ("{{ strftime_now('%%-') }}", "%-"),
         ("{{ enable_thinking }}{{ add_generation_prompt }}{{ tools }}", "FalseTrueNone"),
-        ("  {% if true %}\nx\n  {% endif %}\ny", "x\ny"),
     ],
 )
-def test_what_a_template_finds(tokenizer: TextTokenizer, template: str, rendered: str) -> None:
-    assert ChatTemplate(replace(tokenizer, chat_template=template)).render(TALK, generate=True) == rendered
+def test_what_a_template_finds(tokenizer: TextTokenizer, template: str, said: str) -> None:
+    assert rendered(ChatTemplate(tokenizer, template)) == said
+    assert rendered(ChatTemplate(replace(tokenizer, chat_template=template))) == said
+
+
+def test_where_a_template_is(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jinja"
+    file.write_text("{{ messages[0].role }}", encoding="utf-8")
+    assert rendered(ChatTemplate(tokenizer, str(file))) == "user"
+    assert rendered(ChatTemplate(tokenizer, "chatml")).endswith("<|im_start|>assistant\n")
+    assert rendered(ChatTemplate(tokenizer, "nano3")).endswith("<|im_start|>assistant\n<think></think>")
+    assert BUNDLED == ("chatml", "nano3")
+
+
+def test_a_template_that_is_nowhere(tokenizer: TextTokenizer) -> None:
+    with pytest.raises(DataError, match=r"'nano4' is no bundled one, no Jinja text, and no file.*\n.*nano3"):
+        ChatTemplate(tokenizer, "nano4")
 
 
 def test_special_tokens_by_name(tokenizer: TextTokenizer) -> None:
@@ -53,8 +67,7 @@ def test_special_tokens_by_name(tokenizer: TextTokenizer) -> None:
         "chat_template": "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ add_bos_token }}",
     }
     file.write_text(json.dumps(settings))
-    loaded = load_tokenizer(str(tokenizer.folder))
-    assert ChatTemplate(loaded).render(TALK, generate=False) == "<s><|endoftext|>"
+    assert rendered(ChatTemplate(load_tokenizer(str(tokenizer.folder)))) == "<s><|endoftext|>"
 
 
 @pytest.mark.parametrize(
@@ -78,8 +91,11 @@ def test_a_template_that_is_none(tokenizer: TextTokenizer, template: str | None,
         ("{{ messages[0].nothing.more }}", "refuses .*no attribute 'nothing'"),
         ("{{ 'a' + 1 }}", "fails on the conversation: TypeError"),
         ("{{ messages.append(1) }}", "refuses .*unsafe"),
+        ("{{ messages[0].__class__.__mro__ }}", "refuses .*unsafe"),
+        ("{% set n = namespace(a=1) %}{{ n.__init__.__globals__ }}", "refuses .*no attribute '__init__'"),
+        ("{% for m in messages %}{{ loop.__class__.__mro__ }}{% endfor %}", "refuses .*unsafe"),
     ],
 )
 def test_a_template_that_fails(tokenizer: TextTokenizer, template: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
-        ChatTemplate(replace(tokenizer, chat_template=template)).render(TALK, generate=False)
+    with pytest.raises(TemplateRefusalError, match=said):
+        rendered(ChatTemplate(tokenizer, template))
