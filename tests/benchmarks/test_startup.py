@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def test_json_holds_both_comparisons(capsys: pytest.CaptureFixture[str]) -> None:
-    assert startup.main(["--runs", "1", "--json"]) == 0
+    # Several, because other tests may be running beside this one: the median leaves out a start that was held up.
+    assert startup.main(["--runs", "5", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["runs"] == 1
+    assert printed["runs"] == 5
     assert [row["quantity"] for row in printed["comparisons"]] == ["wall", "memory"]
     for row in printed["comparisons"]:
         assert row["ratio"] == pytest.approx(row["nemotron"] / row["bare"])
