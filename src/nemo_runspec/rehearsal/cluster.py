@@ -14,6 +14,7 @@ from nemo_runspec.rehearsal.records import PodRecord, WorkRecord
 from nemo_runspec.rehearsal.workloads import Order, Phase, Timing, WorkloadSeen
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from nemo_runspec.rehearsal.pod import Pod, PodRunner
@@ -125,6 +126,22 @@ class Cluster:
     def delete(self, key: int) -> None:
         """End a workload's pods, and forget it."""
         self._want(key, Phase.DELETED, unless=frozenset())
+
+    def connection(self, network: str, port: int) -> socket.socket:
+        """Connect to a port of the interface that the pods of a network share.
+
+        Raises:
+            OSError: Nobody listens there, or the network is gone.
+        """
+        return self._runner.connection(network, port)
+
+    def listener(self, network: str, port: int) -> socket.socket | None:
+        """Listen on a port of that interface; None where the pods are on this machine's own.
+
+        Raises:
+            OSError: Somebody listens there, or the network is gone.
+        """
+        return self._runner.listener(network, port)
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Wait until a workload has changed.

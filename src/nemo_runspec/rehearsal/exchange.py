@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Mapping
 
 JsonObject = dict[str, Any]
@@ -43,6 +44,7 @@ class Call:
         query: Each parameter's values.
         authorization: The Authorization header, or an empty text.
         content: The body as it came.
+        target: Path and query as they came.
     """
 
     method: str
@@ -50,6 +52,7 @@ class Call:
     query: Mapping[str, list[str]]
     authorization: str = field(repr=False)
     content: bytes = field(repr=False)
+    target: str = ""
 
     def json(self) -> JsonObject:
         """Give the body.
@@ -112,12 +115,27 @@ class Reply:
         body: A JSON value, or None for no body.
         headers: More headers.
         stream: Plain text in pieces instead of a body; an empty piece says that there is nothing yet.
+        tunnel: What the request is passed on to instead, and answers it.
     """
 
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stream: Iterator[bytes] | None = None
+    tunnel: Tunnel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A program in a pod that a platform passes requests on to.
+
+    Args:
+        connection: Leads there.
+        target: Path and query that it is asked.
+    """
+
+    connection: socket.socket
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +144,7 @@ class Route:
 
     Args:
         method: HTTP method.
-        path: Path in which `{name}` stands for one part: `/jobs/{id}`.
+        path: Path in which `{name}` stands for one part: `/jobs/{id}`; `{name*}` for everything that follows.
         handle: What answers; it gets the parts by name.
         is_open: Whether it needs no credential.
     """
@@ -138,12 +156,15 @@ class Route:
 
     def parts(self, path: str) -> dict[str, str] | None:
         """Give the named parts of a path, or None when it is another kind of path."""
-        pattern = "".join(
-            f"(?P<{piece[1:-1]}>[^/]+)" if piece.startswith("{") else re.escape(piece)
-            for piece in re.split(r"(\{\w+\})", self.path)
-        )
+        pattern = "".join(map(_pattern, re.split(r"(\{\w+\*?\})", self.path)))
         found = re.fullmatch(pattern, path)
         return {name: unquote(value) for name, value in found.groupdict().items()} if found else None
+
+
+def _pattern(piece: str) -> str:
+    if not piece.startswith("{"):
+        return re.escape(piece)
+    return f"(?P<{piece.strip('{*}')}>{'.*' if piece.endswith('*}') else '[^/]+'})"
 
 
 class Api(Protocol):

@@ -22,6 +22,7 @@ MOVER_SHAPE: Final = "cpu.small"
 """Lepton has it everywhere; nemo-run's own data mover asks for it."""
 
 WORKSPACE: Final = "rehearsal"
+TOKEN: Final = "LEPTON_WORKSPACE_TOKEN"  # noqa: S105 - the variable's name
 DEFAULT_SHAPE: Final = "gpu.8xh100-sxm"
 _CLUSTER: Final = uuid.UUID("5f0c2b1e-7f0e-4d7a-9d53-3d8a1c6b9e42")
 _FIRST_PROJECT_ID: Final = 1001
@@ -127,11 +128,15 @@ def inventory_for(profile: LeptonProfile | DGXCloudProfile) -> Inventory:
 def _lepton(profile: LeptonProfile) -> LeptonInventory:
     sources = {str(mount["from"]) for mount in profile.mounts if not isinstance(mount, str) and "from" in mount}
     shapes = {profile.resource_shape or DEFAULT_SHAPE, MOVER_SHAPE, *filter(None, [profile.head_resource_shape])}
+    token = secrets.token_urlsafe()
+    # A secret that is the workspace's own token has to be worth something in the workspace.
+    kept = {name: token if variable == TOKEN else _value(name) for variable, name in profile.secret_references.items()}
     return LeptonInventory(
+        token=token,
         node_groups=MappingProxyType({profile.node_group: NODES} if profile.node_group else {}),
         shapes=frozenset(shapes),
         volumes=frozenset(sources - {NODE_LOCAL}),
-        secrets=MappingProxyType({name: _value(name) for name in profile.secret_references.values()}),
+        secrets=MappingProxyType(kept),
         image_pull_secrets=frozenset(profile.image_pull_secrets),
         reservations=frozenset(filter(None, [profile.node_reservation])),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nemo_runspec.rehearsal.cluster import NameTakenError
 from nemo_runspec.rehearsal.exchange import Call, Refusal, Reply, Route
+from nemo_runspec.rehearsal.lepton_ray import LeptonRayApi
 from nemo_runspec.rehearsal.lepton_rules import job_issues, job_pods
 from nemo_runspec.rehearsal.logs import stream_log, timed_lines
 from nemo_runspec.rehearsal.workloads import Order, Phase, random_letters
@@ -34,6 +35,7 @@ _WORDS: Final = {
     Phase.DELETED: "Deleted",
     Phase.ARCHIVED: "Archived",
 }
+_KIND: Final = "job"
 _FOREVER: Final = 10**18 * 9
 _ENDINGS: Final = {Phase.RETRYING: "Failed", Phase.RESTARTING: "Stopped", Phase.STOPPED: "Stopped"}
 """Phase after a run -> the state that the run ended in."""
@@ -86,11 +88,13 @@ class LeptonApi:
             ("GET", "/jobs/{id}/replicas/{replica}/log", self._log),
             ("GET", "/logs", self._logs),
         )
-        self._routes = tuple(Route(method, f"{self.base}{path}", handle) for method, path, handle in table)
+        jobs = (Route(method, f"{self.base}{path}", handle) for method, path, handle in table)
+        self.ray = LeptonRayApi(self.base, inventory, cluster, folder)
+        self._routes = (*jobs, *self.ray.routes)
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """Everything about jobs that the clients' sources have; `/rayclusters` is later work, and answered with 404."""
+        """Everything about jobs and Ray clusters that the clients' sources have."""
         return self._routes
 
     def authorise(self, call: Call) -> None:
@@ -140,7 +144,7 @@ class LeptonApi:
         order = Order(
             id=job,
             name=job,
-            kind="job",
+            kind=_KIND,
             body=body,
             pods=job_pods(job, spec, self._inventory, self._folder),
             waiting=("Queueing", "Starting"),
@@ -243,7 +247,7 @@ class LeptonApi:
 
     def _is_in(self, seen: WorkloadSeen, mode: str) -> bool:
         """Tell whether a query in a mode finds a job: the archive has those that are gone, where it keeps them."""
-        if seen.phase is Phase.DELETED and not self._inventory.keeps_deleted:
+        if seen.kind != _KIND or (seen.phase is Phase.DELETED and not self._inventory.keeps_deleted):
             return False
         return mode == "alive_and_archive" or seen.phase.is_gone is (mode == "archive_only")
 

@@ -45,13 +45,7 @@ def job_issues(body: Table, inventory: LeptonInventory) -> dict[str, str]:
         inventory: What exists.
     """
     issues = Issues()
-    issues.unknown(body, {"metadata", "spec", "status"}, "")
-    metadata = issues.table(body, "metadata", "metadata", required=True)
-    name = issues.text(metadata, "id", "metadata.id") or issues.text(metadata, "name", "metadata.name", required=True)
-    if name:
-        issues.extend("metadata.id", LEPTON.name_issues(name))
-    spec = issues.table(body, "spec", "spec", required=True)
-    issues.unknown(spec, _SPEC, "spec")
+    spec = check_envelope(body, _SPEC, issues)
     shape = issues.text(spec, "resource_shape", "spec.resource_shape", required=True)
     if shape and shape not in inventory.shapes:
         issues.add("spec.resource_shape", f"resource shape '{shape}' does not exist")
@@ -63,12 +57,35 @@ def job_issues(body: Table, inventory: LeptonInventory) -> dict[str, str]:
     elif any("\0" in word for word in container["command"]):
         issues.add("spec.container.command", "must not hold a NUL byte")
     _check_numbers(spec, issues)
-    _check_affinity(spec, inventory, issues)
-    _check_envs(issues.rows(spec, "envs", "spec.envs"), inventory, issues)
-    _check_mounts(issues.rows(spec, "mounts", "spec.mounts"), inventory, issues)
+    check_affinity(spec, inventory, issues)
+    check_envs(issues.rows(spec, "envs", "spec.envs"), inventory, issues)
+    check_mounts(issues.rows(spec, "mounts", "spec.mounts"), inventory, issues)
+    check_secrets(spec, inventory, issues)
+    return issues.found
+
+
+def check_envelope(body: Table, known: frozenset[str], issues: Issues) -> Table:
+    """Say what is wrong about the frame that all create calls have, and give the specification in it.
+
+    Args:
+        body: The create call's body.
+        known: The fields of the specification.
+        issues: Takes what is found.
+    """
+    issues.unknown(body, {"metadata", "spec", "status"}, "")
+    metadata = issues.table(body, "metadata", "metadata", required=True)
+    name = issues.text(metadata, "id", "metadata.id") or issues.text(metadata, "name", "metadata.name", required=True)
+    if name:
+        issues.extend("metadata.id", LEPTON.name_issues(name))
+    spec = issues.table(body, "spec", "spec", required=True)
+    issues.unknown(spec, known, "spec")
+    return spec
+
+
+def check_secrets(spec: Table, inventory: LeptonInventory, issues: Issues) -> None:
+    """Say which registry secrets of a specification do not exist."""
     unknown = set(issues.texts(spec, "image_pull_secrets", "spec.image_pull_secrets")) - inventory.image_pull_secrets
     issues.extend("spec.image_pull_secrets", (f"secret '{name}' does not exist" for name in sorted(unknown)))
-    return issues.found
 
 
 def _check_numbers(spec: Table, issues: Issues) -> None:
@@ -89,25 +106,27 @@ def _check_numbers(spec: Table, issues: Issues) -> None:
         issues.flag(queue, name, f"spec.queue_config.{name}")
 
 
-def _check_affinity(spec: Table, inventory: LeptonInventory, issues: Issues) -> None:
-    affinity = issues.table(spec, "affinity", "spec.affinity")
-    groups = issues.texts(affinity, "allowed_dedicated_node_groups", "spec.affinity.allowed_dedicated_node_groups")
+def check_affinity(spec: Table, inventory: LeptonInventory, issues: Issues, at: str = "spec") -> None:
+    """Say what is wrong with where a specification, which stands at a field, wants its pods."""
+    affinity = issues.table(spec, "affinity", f"{at}.affinity")
+    groups = issues.texts(affinity, "allowed_dedicated_node_groups", f"{at}.affinity.allowed_dedicated_node_groups")
     known = inventory.node_group_ids()
     missing = (f"node group '{group}' does not exist" for group in groups if group not in known)
-    issues.extend("spec.affinity.allowed_dedicated_node_groups", missing)
-    nodes = issues.texts(affinity, "allowed_nodes_in_node_group", "spec.affinity.allowed_nodes_in_node_group")
+    issues.extend(f"{at}.affinity.allowed_dedicated_node_groups", missing)
+    nodes = issues.texts(affinity, "allowed_nodes_in_node_group", f"{at}.affinity.allowed_nodes_in_node_group")
     there = {node for group in groups for node in inventory.node_ids(group)}
     strangers = (f"node '{node}' is in none of the node groups" for node in nodes if node not in there)
-    issues.extend("spec.affinity.allowed_nodes_in_node_group", strangers)
-    reservation = issues.table(spec, "reservation_config", "spec.reservation_config")
-    name = issues.text(reservation, "reservation_id", "spec.reservation_config.reservation_id")
+    issues.extend(f"{at}.affinity.allowed_nodes_in_node_group", strangers)
+    reservation = issues.table(spec, "reservation_config", f"{at}.reservation_config")
+    name = issues.text(reservation, "reservation_id", f"{at}.reservation_config.reservation_id")
     if name and name not in inventory.reservations:
-        issues.add("spec.reservation_config.reservation_id", f"reservation '{name}' does not exist")
+        issues.add(f"{at}.reservation_config.reservation_id", f"reservation '{name}' does not exist")
 
 
-def _check_envs(rows: Iterable[Table], inventory: LeptonInventory, issues: Issues) -> None:
+def check_envs(rows: Iterable[Table], inventory: LeptonInventory, issues: Issues, at: str = "spec") -> None:
+    """Say what is wrong with the variables of a specification, which stands at a field."""
     for number, row in enumerate(rows):
-        field = f"spec.envs[{number}]"
+        field = f"{at}.envs[{number}]"
         issues.unknown(row, {"name", "value", "value_from"}, field)
         name = issues.text(row, "name", f"{field}.name", required=True)
         if name:
@@ -124,10 +143,11 @@ def _check_envs(rows: Iterable[Table], inventory: LeptonInventory, issues: Issue
                 issues.add(f"{field}.value_from.secret_name_ref", f"secret '{secret}' does not exist")
 
 
-def _check_mounts(rows: Iterable[Table], inventory: LeptonInventory, issues: Issues) -> None:
+def check_mounts(rows: Iterable[Table], inventory: LeptonInventory, issues: Issues, at: str = "spec") -> None:
+    """Say what is wrong with the mounts of a specification, which stands at a field."""
     places = []
     for number, row in enumerate(rows):
-        field = f"spec.mounts[{number}]"
+        field = f"{at}.mounts[{number}]"
         issues.unknown(row, {"path", "mount_path", "from", "mount_options"}, field)
         path = issues.text(row, "path", f"{field}.path", required=True)
         if ".." in path.split("/"):
@@ -141,7 +161,7 @@ def _check_mounts(rows: Iterable[Table], inventory: LeptonInventory, issues: Iss
         issues.unknown(options, {"read_only", "local_cache_size_mib"}, f"{field}.mount_options")
         issues.flag(options, "read_only", f"{field}.mount_options.read_only")
         places.append(issues.text(row, "mount_path", f"{field}.mount_path", required=True))
-    issues.extend("spec.mounts", LEPTON.mount_issues(filter(None, places)))
+    issues.extend(f"{at}.mounts", LEPTON.mount_issues(filter(None, places)))
 
 
 def job_pods(job: str, spec: Table, inventory: LeptonInventory, folder: Path) -> tuple[PodSpec, ...]:
@@ -158,7 +178,7 @@ def job_pods(job: str, spec: Table, inventory: LeptonInventory, folder: Path) ->
     hosts = _hosts(job, names, inventory, with_service=spec.get("intra_job_communication") is True)
     pods = []
     for index, name in enumerate(names):
-        given = [_variable(row, inventory) for row in spec.get("envs") or ()]
+        given = [variable(row, inventory) for row in spec.get("envs") or ()]
         own = (Variable(key, value, is_literal=True) for key, value in _platform(job, index, names, spec, inventory))
         environment = expand_environment((Variable("HOSTNAME", name, is_literal=True), *given, *own))
         pods.append(
@@ -175,7 +195,8 @@ def job_pods(job: str, spec: Table, inventory: LeptonInventory, folder: Path) ->
     return tuple(pods)
 
 
-def _variable(row: Table, inventory: LeptonInventory) -> Variable:
+def variable(row: Table, inventory: LeptonInventory) -> Variable:
+    """Give a variable of a specification, with the value of the secret that it names."""
     source = row.get("value_from")
     if source:
         return Variable(row["name"], inventory.secrets[source["secret_name_ref"]], is_literal=True)
@@ -209,5 +230,11 @@ def _platform(
     yield "LEPTON_JOB_FAILURE_COUNT", "0"
     yield "LEPTON_WORKSPACE_ID", inventory.workspace_id
     yield "LEPTON_RESOURCE_ACCELERATOR_TYPE", gpus["type"] if gpus else ""
-    yield "LEPTON_RESOURCE_ACCELERATOR_NUM", (gpus["count"] or "1") if gpus else "0"
+    yield "LEPTON_RESOURCE_ACCELERATOR_NUM", accelerators(spec["resource_shape"])
     yield "LEPTON_VIRTUAL_ENV", "/opt/lepton/venv"
+
+
+def accelerators(shape: str) -> str:
+    """Give the number of GPUs that a resource shape has, as the platform tells it."""
+    gpus = _GPUS.fullmatch(shape)
+    return (gpus["count"] or "1") if gpus else "0"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 
@@ -72,6 +73,20 @@ class PodRunner(Protocol):
 
     def release(self, network: str) -> None:
         """Forget a network, all of whose pods have ended."""
+
+    def connection(self, network: str, port: int) -> socket.socket:
+        """Connect to a port of the loopback interface that the pods of a network share.
+
+        Raises:
+            OSError: Nobody listens there, or the network is gone.
+        """
+
+    def listener(self, network: str, port: int) -> socket.socket | None:
+        """Listen on a port of that interface; None where the pods are on this machine's own.
+
+        Raises:
+            OSError: Somebody listens there, or the network is gone.
+        """
 
     def close(self) -> None:
         """End every pod, and leave no process behind."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _BOOT: Final = "NEMO_RUNSPEC_BOOT"
 """The variable in which the data mover tells its pod's side what travels, as JSON."""
 
+_PACKAGE: Final = "NEMO_RUNSPEC_RAY_PACKAGE"
+"""The variable of a Ray cluster with the digest of what its driver is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -84,17 +87,27 @@ def unassigned(workload: WorkloadSeen) -> dict[str, Any]:
         workload: As the twin has received it.
     """
     body: dict[str, Any] = replace_text(workload.body, {workload.name: NAME})
+    if workload.kind == "raycluster":
+        spec = body["spec"]
+        workers = [_without_groups(group) for group in spec["worker_group_specs"]]
+        head = _without_groups(spec["head_group_spec"])
+        return {**body, "spec": {**spec, "head_group_spec": head, "worker_group_specs": workers}}
     if workload.kind != "job":
         return {**body, "projectId": PROJECT_ID, "clusterId": CLUSTER_ID}
     # Lepton's node groups are the one thing in a job that the platform knows by another name than its users.
-    affinity = body["spec"].get("affinity")
+    return {**body, "spec": _without_groups(body["spec"])}
+
+
+def _without_groups(spec: dict[str, Any]) -> dict[str, Any]:
+    affinity = spec.get("affinity")
     if not affinity or "allowed_dedicated_node_groups" not in affinity:
-        return body
+        return spec
     groups = [NODE_GROUP_ID] * len(affinity["allowed_dedicated_node_groups"])
-    return {**body, "spec": {**body["spec"], "affinity": {**affinity, "allowed_dedicated_node_groups": groups}}}
+    return {**spec, "affinity": {**affinity, "allowed_dedicated_node_groups": groups}}
 
 
 def _archive_digest(body: Mapping[str, Any]) -> str:
-    boot = dict(environment(body)).get(_BOOT)
+    variables = dict(environment(body))
+    boot = variables.get(_BOOT)
     source = json.loads(boot)["source"] if boot else None
-    return str(source["sha256"]) if source else ""
+    return str(source["sha256"]) if source else variables.get(_PACKAGE, "")

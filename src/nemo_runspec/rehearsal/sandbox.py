@@ -14,8 +14,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,10 +28,11 @@ from nemo_runspec.rehearsal.pod_process import EndedPod, SandboxedPod, next_json
 from nemo_runspec.rehearsal.python_environment import SYSTEM_FOLDERS, PythonEnvironment, this_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from nemo_runspec.rehearsal.pod import Pod, PodSpec
 
+_LOOPBACK: Final = "127.0.0.1"
 STANDARD_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _NAMESPACES = (
@@ -60,6 +64,11 @@ _ETC = (
     "ssl/openssl.cnf",
 )
 """Of /etc what programs need to work. The rest says how this machine is set up, which is no business of a job's."""
+_MAKE_SOCKET: Final = """\
+import socket, sys
+with socket.socket() as made, socket.socket(fileno=int(sys.argv[1])) as to:
+    socket.send_fds(to, [b"1"], [made.fileno()])
+"""
 _REMEDY = (
     "A rehearsal needs bubblewrap 0.5 or newer, nsenter, and user namespaces. On Debian and Ubuntu: "
     "`apt-get install bubblewrap util-linux`; from Ubuntu 24.04 on also "
@@ -134,6 +143,27 @@ class Sandbox:
             self._pods.append(pod)
         return pod
 
+    def connection(self, network: str, port: int) -> socket.socket:
+        """Connect to a port of the loopback interface that the pods of a network share.
+
+        Raises:
+            OSError: Nobody listens there, or the network is gone.
+        """
+        with _given_away(self._socket(network)) as inside:
+            inside.connect((_LOOPBACK, port))
+        return inside
+
+    def listener(self, network: str, port: int) -> socket.socket:
+        """Listen on a port of that interface.
+
+        Raises:
+            OSError: Somebody listens there, or the network is gone.
+        """
+        with _given_away(self._socket(network)) as inside:
+            inside.bind((_LOOPBACK, port))
+            inside.listen()
+        return inside
+
     def release(self, network: str) -> None:
         """Forget a network; what still runs in it is ended."""
         with self._lock:
@@ -151,6 +181,13 @@ class Sandbox:
             names = tuple(self._networks)
         for name in names:
             self.release(name)
+
+    def _socket(self, network: str) -> socket.socket:
+        with self._lock:
+            found = self._networks.get(network)
+        if found is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED), network)
+        return socket_within((self._nsenter, *found.enter, "-n"))
 
     def _network(self, name: str) -> _Network:
         with self._lock:
@@ -228,6 +265,35 @@ class _Network:
         """Let the holder go, and with it everything that runs in its namespaces."""
         with self._holder:  # closes the pipe that it reads from, and waits for its end
             pass
+
+
+@contextmanager
+def _given_away(made: socket.socket) -> Iterator[socket.socket]:
+    """Close a socket where what is done with it fails: nobody else has it yet."""
+    try:
+        yield made
+    except BaseException:  # whatever it is, nobody else has the socket
+        made.close()
+        raise
+
+
+def socket_within(enter: Sequence[str]) -> socket.socket:
+    """Make a TCP socket in another network namespace: it belongs to the one that it was made in.
+
+    Args:
+        enter: The command that runs another one there.
+
+    Raises:
+        OSError: The namespace is gone.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = (*enter, sys.executable, "-I", "-S", "-c", _MAKE_SOCKET, str(theirs.fileno()))
+        made = subprocess.run(command, pass_fds=(theirs.fileno(),), check=False, capture_output=True)
+        if made.returncode:
+            raise OSError(errno.ENETUNREACH, made.stderr.decode(errors="replace").strip())
+        _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+    return socket.socket(fileno=descriptors[0])
 
 
 def _program(name: str) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from nemo_runspec.rehearsal.exchange import Api, Call, Refusal, Reply, answer
 from nemo_runspec.rehearsal.faults import Fault, FaultKind, Faults
+from nemo_runspec.rehearsal.tunnel import DASHBOARD, PASSED_ON_LIMIT, pass_on
 
 if TYPE_CHECKING:
     from nemo_runspec.rehearsal.request_log import RequestLog
@@ -51,6 +52,7 @@ class TwinServer(http.server.ThreadingHTTPServer):
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
+        self._listeners: list[socket.socket] = []
         super().__init__((LOOPBACK, 0), _Handler)
         self._thread = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": _POLL_S}, name="twin-server", daemon=True
@@ -65,9 +67,32 @@ class TwinServer(http.server.ThreadingHTTPServer):
         """Begin to answer, in threads of its own."""
         self._thread.start()
 
+    def answer_at(self, listener: socket.socket) -> None:
+        """Answer another socket's connections too, in a thread of its own.
+
+        Args:
+            listener: Listens; closed with this server.
+        """
+        self._listeners.append(listener)
+        threading.Thread(target=self._accept, args=(listener,), name="twin-listener", daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, address = listener.accept()
+            except OSError:
+                return  # closed
+            with self._lock:
+                self._connections.add(connection)
+            self.process_request(connection, address)
+
     def close(self) -> None:
         """End every connection and thread; returns when they have ended."""
         self.closing.set()
+        for listener in self._listeners:
+            with contextlib.suppress(OSError):  # its network may be gone
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         if self._thread.is_alive():
             self.shutdown()
             self._thread.join()
@@ -127,6 +152,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._reset()
         elif kind is FaultKind.DROP_REPLY:
             self.close_connection = True
+        elif reply.tunnel is not None:
+            self.close_connection = True
+            pass_on(self, reply.tunnel, content)
         elif reply.stream is not None:
             self._send_stream(reply, stall=kind is FaultKind.STALL)
         else:
@@ -139,7 +167,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _call(self, path: str, content: bytes) -> Call:
         query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
-        return Call(self.command, path, query, self.headers.get("Authorization", ""), content)
+        return Call(self.command, path, query, self.headers.get("Authorization", ""), content, self.path)
 
     def _read(self) -> tuple[bytes, Refusal | None]:
         """Read the body; what is too large, or of unknown length, is refused."""
@@ -148,7 +176,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return b"", Refusal(HTTPStatus.LENGTH_REQUIRED, "the body needs a Content-Length")
         size = int(length)
-        if size <= BODY_LIMIT:
+        if size <= (PASSED_ON_LIMIT if DASHBOARD in self.path else BODY_LIMIT):
             return self.rfile.read(size), None
         for _ in range(min(size, _DRAINED) // 65536):
             self.rfile.read(65536)

@@ -67,6 +67,17 @@ class Twin:
             api = RunaiApi(inventory, self._cluster, folder, timing, with_master=with_master)
             self._base = BASE
         self._server = TwinServer(api, self.faults, self._log)
+        if isinstance(api, LeptonApi):
+            api.ray.opened = self._reachable_from
+
+    def _reachable_from(self, network: str) -> None:
+        """Answer the pods of a network too, at the address that everybody has: a platform's reach its API."""
+        try:
+            listener = self._cluster.listener(network, self._server.server_port)
+        except OSError:
+            return  # it is there already, or the network is just going away
+        if listener is not None:
+            self._server.answer_at(listener)
 
     def start(self) -> str:
         """Begin to answer.

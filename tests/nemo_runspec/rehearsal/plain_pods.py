@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -96,6 +97,14 @@ class PlainRunner:
         self.pods.append(PlainPod(spec, process, code))
         return self.pods[-1]
 
+    def connection(self, network: str, port: int) -> socket.socket:
+        del network  # they are all on this machine's
+        return socket.create_connection(("127.0.0.1", port))
+
+    def listener(self, network: str, port: int) -> socket.socket | None:
+        del network, port
+        return None
+
     def release(self, network: str) -> None:
         assert all(pod.poll() is not None for pod in self.pods if pod.spec.network == network)
         self.released.append(network)
@@ -159,6 +168,22 @@ def lepton_job(name: str, /, *command: str, nodes: int = 1, **spec: Any) -> dict
             "completions": nodes,
             "parallelism": nodes,
             "intra_job_communication": True,
+            **spec,
+        },
+    }
+
+
+def ray_cluster(name: str, /, workers: int = 1, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    """Give the body of a Ray cluster."""
+    group = {"resource_shape": "cpu.small", "envs": [], "mounts": []}
+    return {
+        "metadata": {"id": name, "name": name},
+        "spec": {
+            "image": "some/image:1",
+            "ray_version": "2.49.2",
+            "suspend": False,
+            "head_group_spec": {**group, "min_replicas": 1},
+            "worker_group_specs": [{**group, "min_replicas": workers}],
             **spec,
         },
     }

@@ -129,3 +129,15 @@ def test_a_job_may_carry_no_source() -> None:
     for envs in ([], [{"name": "NEMO_RUNSPEC_BOOT", "value": '{"source": null}'}]):
         evidence = evidence_of([workload("job", {"spec": {"envs": envs}})], [])
         assert evidence.archive_sha256 == ""
+
+
+def test_a_ray_cluster_is_measured_by_one_of_its_groups() -> None:
+    digest = "ef" * 32
+    envs = [{"name": "JOB", "value": f"/mnt/{NAME}"}, {"name": "NEMO_RUNSPEC_RAY_PACKAGE", "value": digest}]
+    group = {"affinity": {"allowed_dedicated_node_groups": [NODE_GROUP_ID]}, "envs": envs}
+    spec = {"head_group_spec": group, "worker_group_specs": [group]}
+    request = Request("lepton", "raycluster", {"metadata": {"id": NAME, "name": NAME}, "spec": spec})
+    found = evidence_of([workload("raycluster", request.filled(ASSIGNED))], ())
+    assert found.body_sha256 == request.digest
+    assert found.archive_sha256 == digest
+    assert found.largest_value_bytes == len(digest)

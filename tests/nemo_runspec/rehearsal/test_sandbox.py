@@ -191,6 +191,36 @@ dist.destroy_process_group()
 """
 
 
+LISTENS = """\
+import socket
+with socket.create_server(("127.0.0.1", 8265)) as server:
+    print("listens", flush=True)
+    connection = server.accept()[0]
+    connection.sendall(b"from the pod")
+    with socket.create_connection(("127.0.0.1", 8266)) as back:
+        back.sendall(b"to the platform")
+    connection.close()
+"""
+
+
+def test_the_platform_reaches_a_port_of_a_job_and_a_job_one_of_the_platform(pods: Pods) -> None:
+    sandbox, spec = pods.sandbox, pods.spec("python", "-c", LISTENS)
+    with pytest.raises(ConnectionRefusedError):
+        sandbox.connection(spec.network, 8265)
+    pod = sandbox.start(spec)
+    while "listens" not in spec.log.read_text(encoding="utf-8"):
+        assert pod.wait(0.05) is None
+    with sandbox.listener(spec.network, 8266) as listener, sandbox.connection(spec.network, 8265) as connection:
+        connection.settimeout(WAIT_S)
+        assert connection.recv(64) == b"from the pod"
+        listener.settimeout(WAIT_S)
+        with listener.accept()[0] as back:
+            assert back.recv(64) == b"to the platform"
+    assert pod.wait(WAIT_S) == 0
+    with pytest.raises(OSError, match=r"in use|refused"):
+        sandbox.connection(spec.network, 8265)
+
+
 def test_torchrun_meets_across_pods(pods: Pods) -> None:
     (pods.volume / "reduce.py").write_text(REDUCE, encoding="utf-8")
     torchrun = ("torchrun", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "worker-0.job-svc")

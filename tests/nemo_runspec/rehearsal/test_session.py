@@ -58,6 +58,12 @@ class NoPods:
     def start(self, spec: PodSpec) -> Pod:
         raise AssertionError(spec)
 
+    def connection(self, network: str, port: int) -> socket.socket:
+        raise AssertionError(network, port)
+
+    def listener(self, network: str, port: int) -> socket.socket | None:
+        raise AssertionError(network, port)
+
     def release(self, network: str) -> None:
         raise AssertionError(network)
 
