@@ -29,11 +29,11 @@ class Location:
     """Where in a file something was found.
 
     Args:
-        path: The file.
+        path: The file; text where it is a URL, which a path would change.
         line: Line number counted from 1, or None where only the file is known.
     """
 
-    path: Path
+    path: Path | str
     line: int | None = None
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from nemo_runspec.executors.local import create_local_executor
 from nemo_runspec.prepare.clones import clone_git_repos_via_tunnel
 from nemo_runspec.submit.local import execute_local
 from nemo_runspec.submit.platform import execute_on_platform as execute_cloud
+from nemo_runspec.submit.platform import execute_ray_on_platform as execute_cloud_ray
 
 if TYPE_CHECKING:
     from nemo_runspec.executors.dgxcloud import create_dgxcloud_executor
@@ -28,6 +29,7 @@ __all__ = [
     "create_local_executor",
     "create_slurm_executor",
     "execute_cloud",
+    "execute_cloud_ray",
     "execute_local",
     "get_executor_type",
     "get_startup_commands",

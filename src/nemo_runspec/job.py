@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from nemo_runspec.data_mover import select
 from nemo_runspec.env import (
     EXECUTORS,
     CloudProfile,
+    LeptonProfile,
     LocalProfile,
     Origin,
     Profile,
@@ -63,7 +64,7 @@ class Job:
         job_dir: The job's own folder on this machine; not made yet.
         command: The command to run, as arguments; `Expanded` ones hold variables that only the job knows.
         folder: The job's own folder as the job sees it; it may hold `NAME` of `nemo_runspec.platforms.workload`.
-        deferred: Whether the job looks its artifacts up itself, because their store cannot be read from here.
+        deferred: Whether the job looks up itself what cannot be read from here: artifacts, and manifests of data.
         env: The job's variables.
         redactor: Takes the secrets that this job knows out of what is shown or written.
     """
@@ -122,9 +123,8 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
     artifact_root = str(config.tree.run.get("artifacts", {}).get("root") or f"{workspace}/artifacts")
     # A path on a cluster's volumes says nothing here; a URL does.
     deferred = elsewhere and "://" not in artifact_root
-    resolution = Resolution(
-        ArtifactStore(artifact_root), missing={} if allow_missing or deferred else None, deferred=deferred
-    )
+    missing: dict[str, Any] | None = {} if allow_missing or deferred else None
+    resolution = Resolution(ArtifactStore(artifact_root), missing=missing, deferred=deferred, elsewhere=elsewhere)
     resolved = resolve(config.tree, resolution, path=config.path, places=config.places)
     run: dict[str, Any] = resolved["run"]
     profile = effective_profile(chosen, run["env"], overridden=_overridden(config))
@@ -154,7 +154,7 @@ def compile_job(recipe: str | Path | Runspec, request: RecipeConfig, *, allow_mi
         job_dir=job_dir,
         command=(*_command(spec, profile, place, gpus), *request.passthrough),
         folder=place.job_dir,
-        deferred=deferred and bool(resolution.inputs),
+        deferred=resolution.unfilled,
         env=(*build_env_vars(spec, profile, run=run, workspace=workspace, origins=config.origins), *own),
         redactor=redactor,
     )
@@ -179,7 +179,8 @@ def _command(spec: Runspec, profile: Profile, place: Place, gpus: int) -> tuple[
     if _is_on_platform(profile):
         # A launcher is one task of its node, which starts the processes that others count as tasks.
         processes = profile.nprocs_per_node or gpus or profile.ntasks_per_node or 1
-        return place.compose(spec, config=config, processes=processes, template=getattr(profile, "run_command", None))
+        template = getattr(profile, "run_command", None)
+        return place.compose(spec, config=config, processes=processes, gpus=gpus, template=template)
     # Here nobody counts on the GPUs that a script would like to have.
     return place.compose(spec, config=config, processes=profile.processes_per_node)
 
@@ -187,11 +188,11 @@ def _command(spec: Runspec, profile: Profile, place: Place, gpus: int) -> tuple[
 def _nodes(spec: Runspec, profile: Profile, config: MergedConfig) -> int:
     """Tell how many nodes a job takes.
 
-    A script that no launcher spreads over nodes does its work once, whatever number its profile has for the others;
-    only who asks for more on the command line gets it.
+    A profile's number is meant for trainings. A script that no launcher spreads over nodes does its work once, and one
+    on Ray that needs no GPU has one node's work as a rule; only who asks for more on the command line gets it.
     """
     asked = config.origins.get("run.env.nodes") == COMMAND_LINE
-    alone = spec.run.launch == "direct" or (spec.run.launch == "ray" and not isinstance(profile, CloudProfile))
+    alone = spec.run.launch == "direct" or (spec.run.launch == "ray" and spec.resources.gpus_per_node == 0)
     if alone and _is_on_platform(profile) and not asked:
         return 1
     return profile.nodes or spec.resources.nodes
@@ -205,7 +206,9 @@ def _place(spec: Runspec, profile: Profile, *, job_dir: PurePosixPath, nodes: in
     folder = POD_JOB_DIR
     if isinstance(profile, SlurmProfile) and profile.image_of(spec.image) is None:
         folder = PurePosixPath(job_folder(profile.job_root))
-    return Place.away(chosen.script or "", nodes=nodes, repo_root=root, job_dir=folder)
+    place = Place.away(chosen.script or "", nodes=nodes, repo_root=root, job_dir=folder)
+    # There the cluster is Lepton's, and the job only its driver.
+    return replace(place, forms_ray=not isinstance(profile, LeptonProfile))
 
 
 def _overridden(config: MergedConfig) -> frozenset[str]:

@@ -45,8 +45,8 @@ def obstacles(
         yield missing_image(spec, profile)
     if isinstance(profile, CloudProfile):
         yield from _in_pods(spec, profile)
-    if spec.run.launch == "ray" and profile.executor != "local" and nodes > 1:
-        message = f"{spec.script_path.name} runs on Ray, and a Ray cluster of {nodes} nodes is not started yet"
+    if spec.run.launch == "ray" and profile.executor == "docker" and nodes > 1:
+        message = f"{spec.script_path.name} runs on Ray, whose containers of {nodes} nodes would share this machine"
         yield ProfileError(message, remedy="Set run.env.nodes=1: on one node, Ray is started by the script itself.")
     if profile.executor != "local":
         return

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import re
+import shlex
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nemo_run.core.execution.dgxcloud import DGXCloudExecutor, DGXCloudRequest
 from nemo_run.core.execution.lepton import LeptonExecutor
+from nemo_run.run.ray.slurm import SlurmRayCluster, SlurmRayRequest
 
 from nemo_runspec.data_mover import is_transport_variable
 from nemo_runspec.errors import UsageError
@@ -236,3 +239,65 @@ def _accepting_new_hosts(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(c, source, target, (*given, *STAYING, *executors), *args, ssh_opts=options, **kwargs)
 
     return rsync
+
+
+_MPI: Final = "NEMO_RUN_SRUN_MPI"
+_FIRST: Final = "set -eoux pipefail\n"
+"""The template's first line."""
+_CPUS: Final = re.compile(r"(?<=^CPUS_PER_WORKER=\${CPUS_PER_WORKER:-).*(?=}$)", re.MULTILINE)
+"""How many CPUs it asks for on each node where its user says nothing."""
+
+
+def patch_nemo_run_ray_template_for_cpu() -> None:
+    """Let nemo-run's `SlurmRayCluster` and `SlurmRayJob` run where there are no GPUs, and under a name that is new.
+
+    Their script counts on eight GPUs on each node, from which it takes how many CPUs to ask for and how many workers
+    to wait for; it asks for PMIx, which a Slurm may lack; and Slurm opens the job's log in a folder that nobody has
+    made, so that the first job of each name fails without a word. With this patch the script has the GPUs of the
+    executor's `gpus_per_node`, each node counts as a worker where there are none, Ray has the CPUs that Slurm has given
+    the job, `--mpi=pmix` is asked for where a step with it starts, and the folder is made first. The template still
+    needs a container, `jq`, and a Slurm whose `scontrol` knows `--json` (23.02).
+
+    Source: nemo-run 0.11.1, https://github.com/NVIDIA-NeMo/Run/blob/main/nemo_run/run/ray/slurm.py and
+    https://github.com/NVIDIA-NeMo/Run/blob/main/nemo_run/run/ray/templates/ray.sub.j2.
+    Remove when the template takes `gpus_per_node` from the executor, and `create` makes the folder of the logs.
+
+    Raises:
+        UsageError: nemo-run is not of the release that this is written against.
+    """
+    _replace_method(SlurmRayRequest, "materialize", _with_the_executors_resources)
+    _replace_method(SlurmRayCluster, "create", _making_the_logs_folder)
+
+
+def _with_the_executors_resources(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def materialize(self: Any) -> str:  # noqa: ANN401 - nemo-run's
+        gpus = int(self.executor.gpus_per_node or 0)
+        units = gpus or 1
+        # Only a step tells: Slurm lists the plugin also where the library that it needs is not there.
+        probe = "srun --mpi=pmix --nodes=1 --ntasks=1 true >/dev/null 2>&1"
+        pmix = f"{_MPI}=$({probe} && echo --mpi=pmix || true)\n"
+        changes = {
+            " --mpi=pmix ": f" ${{{_MPI}}} ",
+            "\ngpus_per_node=8\n": f"\ngpus_per_node={gpus}\n",
+            '\\"worker_units\\": $gpus_per_node': f'\\"worker_units\\": {units}',
+            "$((gpus_per_node * SLURM_JOB_NUM_NODES))": f"$(({units} * SLURM_JOB_NUM_NODES))",
+        }
+        script = _CPUS.sub("${SLURM_CPUS_ON_NODE:-1}", str(original(self)))
+        for old, new in changes.items():
+            script = script.replace(old, new)
+        return script.replace(_FIRST, f"{_FIRST}{pmix}", 1)
+
+    return materialize
+
+
+def _making_the_logs_folder(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def create(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - nemo-run's
+        if not inspect.signature(original).bind(self, *args, **kwargs).arguments.get("dryrun"):
+            tunnel, details = self.executor.tunnel, self.executor.job_details
+            tunnel.connect()
+            tunnel.run(f"mkdir -p {shlex.quote(details.folder or f'{tunnel.job_dir}/{self.name}/logs')}")
+        return original(self, *args, **kwargs)
+
+    return create

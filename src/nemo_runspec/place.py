@@ -38,6 +38,21 @@ _POD_NODES = (
 _ONE_NODE = ("--standalone", "--nnodes", "1")
 
 
+def ray_node(nodes: int, gpus: int) -> tuple[str, ...]:
+    """Give what follows `python` where a node of a job is one of a Ray of the job's own, up to the driver's command.
+
+    Args:
+        nodes: Number of nodes.
+        gpus: GPUs of each.
+    """
+    several = {"nodes": "NNODES", "node-rank": "NODE_RANK", "head-addr": "MASTER_ADDR", "port": "MASTER_PORT"}
+    # Nobody calls the only node: any port does that is free.
+    alone = {"nodes": "1", "node-rank": "0", "head-addr": "localhost", "port": "0"}
+    values = {name: Expanded(f"${variable}") for name, variable in several.items()} if nodes > 1 else alone
+    told = [word for name, value in values.items() for word in (f"--{name}", value)]
+    return ("-m", "nemo_runspec.ray_node", *told, "--gpus", str(gpus), "--")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a command has to know of where it runs.
@@ -49,6 +64,7 @@ class Place:
         nodes: Number of nodes.
         expands: Whether variables are filled in here; otherwise it is left to the job.
         relocated: Folder of this machine -> where the job finds what is in it.
+        forms_ray: Whether several nodes make a Ray of their own; a platform may have one for them.
     """
 
     job_dir: PurePosixPath
@@ -57,6 +73,7 @@ class Place:
     nodes: int = 1
     expands: bool = False
     relocated: tuple[tuple[str, str], ...] = ()
+    forms_ray: bool = True
 
     @classmethod
     def here(cls, job_dir: PurePosixPath, script: PurePosixPath) -> Place:
@@ -79,7 +96,9 @@ class Place:
         relocated = ((str(repo_root), str(code)),) if repo_root else ()
         return cls(job_dir, code / script, "python", nodes, relocated=relocated)
 
-    def compose(self, spec: Runspec, *, config: str, processes: int, template: str | None = None) -> tuple[str, ...]:
+    def compose(
+        self, spec: Runspec, *, config: str, processes: int, gpus: int = 0, template: str | None = None
+    ) -> tuple[str, ...]:
         """Compose the command that runs a recipe's script.
 
         Args:
@@ -87,10 +106,11 @@ class Place:
                 environment.
             config: The name of the script's configuration in the job's folder.
             processes: How many processes torchrun starts on each node.
+            gpus: GPUs of each node, which Ray gives to its workers.
             template: Replaces the recipe's `cmd`.
 
         Raises:
-            SpecError: `launch = "torchrun"` with a `cmd` that does not start with `python`.
+            SpecError: `launch = "torchrun"`, or "ray" on several nodes, with a `cmd` that does not start with `python`.
         """
         written = template or spec.run.cmd or DEFAULT_COMMAND
         words = [self._fill(word, config) for word in shlex.split(written)]
@@ -99,13 +119,19 @@ class Place:
             if spec.run.launch == "torchrun":
                 nodes = _POD_NODES if self.nodes > 1 else _ONE_NODE
                 launcher += ["-m", "nemo_runspec.torchrun", *nodes, "--nproc-per-node", str(processes)]
+            elif self._spreads_ray(spec):
+                # On one node the script starts Ray itself.
+                launcher += [*ray_node(self.nodes, gpus), self.python]
             words[:1] = launcher
-        elif spec.run.launch == "torchrun":
+        elif spec.run.launch == "torchrun" or self._spreads_ray(spec):
             name, where = ("run_command", None) if template else ("cmd", spec.source)
-            message = f"{name} = \"{written}\" does not start with 'python', which torchrun replaces"
+            message = f"{name} = \"{written}\" does not start with 'python', which {spec.run.launch} replaces"
             remedy = f'Write {name} = "{DEFAULT_COMMAND}", or launch = "direct".'
             raise SpecError(message, where=where, remedy=remedy)
         return tuple(words)
+
+    def _spreads_ray(self, spec: Runspec) -> bool:
+        return spec.run.launch == "ray" and self.nodes > 1 and self.forms_ray
 
     def _fill(self, word: str, config: str) -> str:
         # Variables first: what a path holds is not for the shell.

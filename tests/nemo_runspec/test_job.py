@@ -202,6 +202,17 @@ def test_artifacts_on_a_clusters_volume_are_left_to_the_job(tmp_path: Path) -> N
     assert job.train_config["train"]["vocab"] == "${art:some-data:latest,vocab_size}"
 
 
+def test_manifests_on_a_clusters_volume_are_left_to_the_job(tmp_path: Path) -> None:
+    plain = "artifact: {name: thing}\nrun: {env: {}}\ntrain: {path: '${manifest:/mnt/shared/prompts,train}'}\n"
+    job = _cloud_job(tmp_path, config=plain)
+    assert job.deferred
+    assert job.train_config["train"]["path"] == "${manifest:/mnt/shared/prompts,train}"
+    nested = READS_AN_ARTIFACT.replace("${art:data,path}/x", "${manifest:${art:data,path},val}")
+    job = _cloud_job(tmp_path, config=nested)
+    assert job.train_config["train"]["path"] == "${manifest:${art:some-data:latest,path},val}"
+    assert not _cloud_job(tmp_path, config="artifact: {name: thing}\nrun: {env: {}}\n").deferred
+
+
 def test_artifacts_in_a_store_that_everybody_reads_are_looked_up_here(tmp_path: Path) -> None:
     url = "memory://somewhere/artifacts"
     with pytest.raises(ArtifactNotFoundError, match="some-data"):
@@ -212,6 +223,16 @@ def test_only_what_is_spread_over_nodes_gets_more_than_one(tmp_path: Path) -> No
     assert _cloud_job(tmp_path).nodes == 2
     assert _cloud_job(tmp_path, launch="direct").nodes == 1
     assert _cloud_job(tmp_path, "run.env.nodes=3", launch="direct").nodes == 3
+    assert _cloud_job(tmp_path, launch="ray").nodes == 2
+
+
+def test_a_recipe_on_ray_without_gpus_is_spread_only_if_asked(tmp_path: Path) -> None:
+    write_env_file(tmp_path, CLOUDS)
+    script = write_recipe(tmp_path / "recipe", launch="ray", config=READS_AN_ARTIFACT)
+    block = "# [tool.runspec.resources]\n# gpus_per_node = 0\n# [tool.runspec.env]"
+    script.write_text(script.read_text(encoding="utf-8").replace("# [tool.runspec.env]", block), encoding="utf-8")
+    assert compile_job(script, _request(profile="lepton")).nodes == 1
+    assert compile_job(script, _request("run.env.nodes=3", profile="lepton")).nodes == 3
 
 
 @pytest.mark.parametrize(("table", "expected"), [("", (0, "1")), ("nprocs_per_node = 3", (0, "3")), ("# 8", (8, "8"))])

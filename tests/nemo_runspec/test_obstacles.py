@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nemo_runspec.env import LeptonProfile, LocalProfile
+from nemo_runspec.env import DockerProfile, LeptonProfile, LocalProfile, SlurmProfile
 from nemo_runspec.obstacles import missing_image, obstacles, readable_secrets
 from nemo_runspec.redaction import Redactor
 from nemo_runspec.spec import parse
@@ -73,11 +73,14 @@ def test_a_secret_that_the_platform_would_keep_is_found_by_value_and_by_name() -
     assert _told(readable_secrets(redactor, {"fine": 1}, ("--ok",))) == []
 
 
-def test_ray_is_not_spread_over_nodes(tmp_path: Path) -> None:
+def test_ray_is_spread_over_nodes(tmp_path: Path) -> None:
     spec = parse(write_recipe(tmp_path, launch="ray"))
-    assert _told(obstacles(spec, LEPTON, "/mnt", "/mnt/a", 1)) == []
-    told = _told(obstacles(spec, LEPTON, "/mnt", "/mnt/a", 2))
-    assert "a Ray cluster of 2 nodes is not started yet" in told[0]
+    assert _told(obstacles(spec, LEPTON, "/mnt", "/mnt/a", 2)) == []
+    assert _told(obstacles(spec, SlurmProfile(name="far"), "/mnt", "/mnt/a", 2)) == []
+    here = DockerProfile(name="here")
+    assert _told(obstacles(spec, here, "/mnt", "/mnt/a", 1)) == []
+    told = _told(obstacles(spec, here, "/mnt", "/mnt/a", 2))
+    assert "runs on Ray, whose containers of 2 nodes would share this machine" in told[0]
 
 
 def test_a_script_cannot_set_what_pods_find_out_for_themselves(tmp_path: Path) -> None:

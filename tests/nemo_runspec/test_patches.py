@@ -16,9 +16,10 @@ import fiddle as fdl
 import pytest
 from fiddle._src import signatures
 from fiddle.experimental import serialization
-from nemo_run import Config, DGXCloudExecutor, LeptonExecutor
+from nemo_run import Config, DGXCloudExecutor, LeptonExecutor, LocalTunnel, SlurmExecutor
 from nemo_run.core.execution.dgxcloud import DGXCloudRequest
 from nemo_run.core.packaging import GitArchivePackager
+from nemo_run.run.ray.slurm import SlurmRayCluster, SlurmRayRequest
 
 from nemo_runspec import patches
 from nemo_runspec.errors import UsageError
@@ -46,6 +47,8 @@ def unpatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (DGXCloudExecutor, "move_data"),
         (DGXCloudExecutor, "__init__"),
         (DGXCloudRequest, "materialize"),
+        (SlurmRayRequest, "materialize"),
+        (SlurmRayCluster, "create"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     for module in map(import_module, patches.RSYNC_MODULES):
@@ -269,11 +272,92 @@ def test_what_stays_here_is_left_out_by_rsync_itself(tmp_path: Path) -> None:
     assert sent == {f"exp_1/job/{name}" for name in kept}
 
 
+def slurm(tmp_path: Path, **values: Any) -> Any:  # noqa: ANN401 - nemo-run ships no types
+    return SlurmExecutor(
+        account="research",
+        partition="cpu",
+        nodes=2,
+        container_image="image",
+        tunnel=LocalTunnel(job_dir=str(tmp_path)),
+        **values,
+    )
+
+
+def template(executor: Any, name: str = "ray.sub.j2") -> str:  # noqa: ANN401 - nemo-run ships no types
+    """Give the script that nemo-run writes for a Ray on Slurm."""
+    folder = f"{executor.tunnel.job_dir}/count"
+    asked = SlurmRayRequest(
+        name="count", cluster_dir=folder, template_name=name, executor=executor, command="python x.py", launch_cmd=[]
+    )
+    return str(asked.materialize())
+
+
+TEMPLATES = pytest.mark.parametrize("name", ["ray.sub.j2", "ray_enroot.sub.j2"])
+
+
+@TEMPLATES
+def test_nemo_run_still_counts_on_eight_gpus_and_pmix(tmp_path: Path, name: str) -> None:
+    script = template(slurm(tmp_path), name)
+    assert "\ngpus_per_node=8\n" in script
+    assert script.count("srun --mpi=pmix") + script.count(" --mpi=pmix ") > 0
+    assert script.count("$gpus_per_node") == 2, "the head's and the workers' units"
+
+
+@TEMPLATES
+@pytest.mark.parametrize(("gpus", "units"), [(None, 1), (0, 1), (4, 4)])
+def test_the_ray_of_slurm_has_what_the_executor_asks_for(
+    tmp_path: Path, name: str, gpus: int | None, units: int
+) -> None:
+    patches.patch_nemo_run_ray_template_for_cpu()
+    script = template(slurm(tmp_path, gpus_per_node=gpus), name)
+    assert f"\ngpus_per_node={gpus or 0}\n" in script
+    assert script.count(f'\\"worker_units\\": {units},') == 2
+    assert f"NUM_ACTORS=$(({units} * SLURM_JOB_NUM_NODES))" in script
+    assert "\nCPUS_PER_WORKER=${CPUS_PER_WORKER:-${SLURM_CPUS_ON_NODE:-1}}\n" in script
+    assert script.count("--mpi=pmix") == 2, "where it is tried whether Slurm has it"
+    assert script.index("NEMO_RUN_SRUN_MPI=") < script.index("mount-home ${NEMO_RUN_SRUN_MPI} ")
+    assert subprocess.run(["/bin/bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give what nemo-run has run on the cluster when it submits the script."""
+    commands: list[str] = []
+
+    def run(_tunnel: object, command: str, **_: object) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(stdout="12" if command.startswith("sbatch") else "", return_code=0)
+
+    monkeypatch.setattr(LocalTunnel, "run", run)
+    monkeypatch.setattr(LocalTunnel, "put", lambda *_: None)
+    return commands
+
+
+def test_nemo_run_still_makes_no_folder_for_the_log(tmp_path: Path, made: list[str]) -> None:
+    SlurmRayCluster(name="count", executor=slurm(tmp_path)).create()
+    assert f"#SBATCH --output={tmp_path}/count/logs/" in template(slurm(tmp_path))
+    assert not [command for command in made if "/logs" in command]
+
+
+def test_the_folder_of_the_log_is_made_first(
+    tmp_path: Path, made: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    patches.patch_nemo_run_ray_template_for_cpu()
+    cluster = SlurmRayCluster(name="count", executor=slurm(tmp_path))
+    cluster.create(None, True)  # noqa: FBT003 - nemo-run's signature
+    assert made == [], "a dry run makes nothing"
+    assert "gpus_per_node=0" in capsys.readouterr().out
+    assert cluster.create(command="true") == "12"
+    assert made[0] == f"mkdir -p {tmp_path}/count/logs"
+    assert made[-1].startswith("sbatch")
+
+
 ALL = (
     patches.patch_cloud_data_mover_skip_configs,
     patches.patch_dgxcloud_strip_source_chunks_from_exports,
     patches.patch_dgxcloud_accept_legacy_kwargs,
     patches.patch_nemo_run_rsync_accept_new_host_keys,
+    patches.patch_nemo_run_ray_template_for_cpu,
 )
 
 
@@ -284,6 +368,8 @@ def methods() -> list[object]:
         DGXCloudExecutor.move_data,
         DGXCloudExecutor.__init__,
         DGXCloudRequest.materialize,
+        SlurmRayRequest.materialize,
+        SlurmRayCluster.create,
         *(import_module(name).rsync for name in patches.RSYNC_MODULES),
     ]
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from nemo_runspec.errors import SpecError
-from nemo_runspec.place import Place
+from nemo_runspec.place import Place, ray_node
 from nemo_runspec.spec import Runspec, parse
 from nemo_runspec.words import join
 from tests.nemo_runspec.recipes import write_recipe
@@ -39,6 +40,31 @@ def test_in_pods_torchrun_learns_its_place_from_the_platform(tmp_path: Path) -> 
         ' --master-port "$MASTER_PORT" --nproc-per-node 8'
         " /nemo_run/code/src/recipes/train.py --config /nemo_run/train.yaml"
     )
+
+
+def test_each_of_several_nodes_is_one_of_rays(tmp_path: Path) -> None:
+    spec = _spec(tmp_path, launch="ray")
+    command = join(Place.away(SCRIPT, nodes=2, repo_root=None).compose(spec, config="train.yaml", processes=8, gpus=4))
+    assert command == (
+        'python -m nemo_runspec.ray_node --nodes "$NNODES" --node-rank "$NODE_RANK" --head-addr "$MASTER_ADDR"'
+        ' --port "$MASTER_PORT" --gpus 4 --'
+        " python /nemo_run/code/src/recipes/train.py --config /nemo_run/train.yaml"
+    )
+    theirs = replace(Place.away(SCRIPT, nodes=2, repo_root=None), forms_ray=False)
+    assert "nemo_runspec.ray_node" not in theirs.compose(spec, config="train.yaml", processes=8, gpus=4)
+    alone = join(Place.away(SCRIPT, nodes=1, repo_root=None).compose(spec, config="train.yaml", processes=8, gpus=4))
+    assert alone == "python /nemo_run/code/src/recipes/train.py --config /nemo_run/train.yaml"
+
+
+def test_one_node_of_ray_meets_nobody() -> None:
+    words = join(ray_node(1, 2))
+    assert words == ("-m nemo_runspec.ray_node --nodes 1 --node-rank 0 --head-addr localhost --port 0 --gpus 2 --")
+
+
+def test_a_command_that_ray_cannot_start_is_named(tmp_path: Path) -> None:
+    spec = _spec(tmp_path, launch="ray", cmd="bash {script}")
+    with pytest.raises(SpecError, match="does not start with 'python', which ray replaces"):
+        Place.away(SCRIPT, nodes=2, repo_root=None).compose(spec, config="t.yaml", processes=1)
 
 
 def test_one_pod_meets_nobody(tmp_path: Path) -> None:

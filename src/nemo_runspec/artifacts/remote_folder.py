@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import IO, Any, cast
 
-import fsspec.core  # type: ignore[import-untyped]  # fsspec ships no types; this module gives what comes out of it one
+import fsspec.core
 
 from nemo_runspec.artifacts.folder import Folder
 from nemo_runspec.artifacts.storage import storage_errors

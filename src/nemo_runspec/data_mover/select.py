@@ -156,6 +156,21 @@ def select(
     return Selection(kept, name, stay, root, tuple(exclude), unmatched)
 
 
+def select_folder(folder: Path, exclude: Sequence[str] = ()) -> tuple[SourceFile, ...]:
+    """Choose the files of a folder that travel as they lie in it: the same as of the one that a script is in.
+
+    Args:
+        folder: The folder.
+        exclude: Globs of paths below it that stay here.
+
+    Raises:
+        PayloadError: It cannot be read, or holds too many.
+    """
+    root = folder.resolve()
+    found = _walk(_Tree(root, "", root, leave=RESULT_FOLDERS), set())
+    return tuple(file for file in found if not _excluded(file.name, exclude))
+
+
 def _existing(script_path: Path | str | None) -> Path | None:
     if script_path is None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nemo_runspec.env.base import COMMANDS, TEXT, Profile
@@ -254,7 +255,7 @@ class DGXCloudProfile(CloudProfile):
         if not in_file or place is None:
             message = f"profile '{self.name}': client_secret is given as a value, and stands in no file"
             raise ProfileError(message, where=self.source, remedy=_IN_ENVIRONMENT)
-        return f"${{env_toml:{place.path.absolute()},{self.name}}}"
+        return f"${{env_toml:{Path(place.path).absolute()},{self.name}}}"
 
     def conflicts(self, wrong: Container[str] = ()) -> Iterator[Problem]:
         """Yield, besides, addresses and secrets' names that run:ai does not take."""

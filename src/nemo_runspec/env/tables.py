@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemo_runspec.errors import guess
@@ -59,7 +60,7 @@ class Origin:
         if self.where is None:
             return self.label
         line = f":{self.where.line}" if self.where.line is not None else ""
-        return f"{self.label} ({self.where.path.name}{line})"
+        return f"{self.label} ({Path(self.where.path).name}{line})"
 
 
 @dataclass(frozen=True, slots=True)

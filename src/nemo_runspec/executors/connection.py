@@ -15,6 +15,7 @@ from nemo_runspec.executors.credentials import read_secret
 from nemo_runspec.executors.journal import nemo_run_home
 from nemo_runspec.platforms.credentials import find_lepton_workspace
 from nemo_runspec.platforms.lepton import LeptonClient
+from nemo_runspec.platforms.lepton_ray import LeptonRayClient
 from nemo_runspec.platforms.runai import RunaiClient
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def connect(platform: str, connection: Mapping[str, str]) -> Platform:
         connection = _on_its_cluster(connection)
     makers: Mapping[str, Callable[[Mapping[str, str]], Platform]]
     makers = {"dgxcloud": _runai, "slurm": _slurm, "docker": _docker, "local": _local}
-    return _shared((platform, *sorted(connection.items())), partial(makers[platform], connection))
+    # Jobs of this machine lie below nemo-run's home, which is another one where somebody has set it since.
+    home = (nemo_run_home(),) if platform == "local" else ()
+    return _shared((platform, *home, *sorted(connection.items())), partial(makers[platform], connection))
 
 
 def _lepton(connection: Mapping[str, str]) -> Platform:
@@ -87,7 +90,7 @@ def _lepton(connection: Mapping[str, str]) -> Platform:
     if sent_to != workspace.url:
         message = f"the job is in the Lepton workspace {sent_to}, and your environment leads to {workspace.url}"
         raise ProfileError(message, remedy="Set LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN to the job's.")
-    return _shared((workspace, connection["profile"]), partial(LeptonClient.from_environment, connection["profile"]))
+    return _shared((workspace, connection["profile"]), partial(LeptonRayClient.from_environment, connection["profile"]))
 
 
 def _shared(key: Hashable, make: Callable[[], Platform]) -> Platform:

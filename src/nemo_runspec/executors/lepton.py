@@ -29,10 +29,16 @@ class LeptonExecutor(CloudExecutor, nemo_run.LeptonExecutor):  # type: ignore[mi
     Source, files and launch script travel inside the job: there is no data-mover job, nothing is downloaded in the
     pod, and the workspace's credentials are those of the SDK. The fields are nemo-run's and those of `CloudExecutor`;
     `secret_vars` maps variables to the workspace's secrets.
+
+    Args:
+        existing_ray_cluster: A Ray cluster that is there, on which a `nemo_runspec.ray.RayJob` runs; empty for one of
+            the job's own.
     """
 
     platform: ClassVar[str] = "lepton"
     volumes_field: ClassVar[str] = "mounts"
+
+    existing_ray_cluster: str = ""
 
     def __post_init__(self) -> None:
         """Hold no secret, and take repositories from among the volumes."""
@@ -75,6 +81,7 @@ def create_lepton_executor(profile: LeptonProfile, *, env_vars: Mapping[str, str
         pre_launch_commands=list(profile.pre_launch_commands),
         head_resource_shape=profile.head_resource_shape or "",
         ray_version=profile.ray_version,
+        existing_ray_cluster=profile.existing_ray_cluster or "",
         can_be_preempted=bool(profile.can_be_preempted),
         can_preempt=bool(profile.can_preempt),
         queue_priority=profile.queue_priority,

@@ -41,6 +41,7 @@ class Wish:
             submission that nobody has heard of is taken up: a program that submits the same task twice wants it twice.
         also_ended: Take the last job that was this one and has succeeded, too.
         only_take: Submit nothing where there is no job to take.
+        leaves: Whether nobody stays to wait for the job's end.
         tells: Whether it calls `tell` itself when it has told its user. Otherwise, to return is to tell.
         say: Called with what is worth knowing.
         takes: Called when a job that was submitted before is taken for this one.
@@ -50,6 +51,7 @@ class Wish:
     also_told: bool = False
     also_ended: bool = False
     only_take: bool = False
+    leaves: bool = False
     tells: bool = False
     say: Callable[[str], None] = log.info
     takes: Callable[[], object] = bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nemo_runspec.jobs.ending import cancel, reattach
 from nemo_runspec.jobs.looking import JobStatus, list_jobs, not_confirmed, status
-from nemo_runspec.jobs.output import LogLine, logs
+from nemo_runspec.jobs.output import LogLine, logs, redactor_of
 from nemo_runspec.jobs.pruning import Pruned, prune
 from nemo_runspec.jobs.references import find_job, own_journal
 
@@ -24,5 +24,6 @@ __all__ = [
     "own_journal",
     "prune",
     "reattach",
+    "redactor_of",
     "status",
 ]

@@ -12,6 +12,8 @@ from nemo_runspec.errors import GoneError, UnreachableError
 from nemo_runspec.executors.connection import connect
 from nemo_runspec.executors.follow import Ending
 from nemo_runspec.jobs.looking import BEING_SENT, NEVER_ARRIVED, JobStatus, not_confirmed, noted, remembered, status
+from nemo_runspec.platforms.lepton_ray import release
+from nemo_runspec.platforms.ray_request import RAY_KINDS
 from nemo_runspec.platforms.workload import JobState, Seen
 from nemo_runspec.submit.signals import signals_passed_on
 from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending, watch
@@ -87,6 +89,7 @@ def reattach(
     *,
     say: Callable[[str], None],
     cancel_on_interrupt: bool = False,
+    quiet: bool = False,
 ) -> JobStatus:
     """Show a job's output from its beginning, and stay until it has ended.
 
@@ -96,6 +99,7 @@ def reattach(
         redactor: Takes secrets out of what is shown and kept.
         say: Called with each thing worth knowing about the job itself.
         cancel_on_interrupt: Whether Ctrl-C stops the job, instead of leaving it to go on.
+        quiet: Whether its output is only kept, and not shown.
 
     Returns:
         How it ended: successfully.
@@ -124,9 +128,12 @@ def reattach(
     watched = Watched(platform, entry.submitted, entry.title or entry.name, log_path)
     watched.log_path.unlink(missing_ok=True)  # what comes is all of it again
     with signals_passed_on(stop) as interruption, open_private(watched.log_path) as log:
-        show = Output(entry.submitted, several=entry.nodes != 1, log=log, redact=redactor.text)
+        several = entry.nodes != 1 and entry.kind not in RAY_KINDS
+        show = Output(entry.submitted, several=several, log=log, redact=redactor.text, quiet=quiet)
         # What only the record knows is told by it.
         ending = Ending(now.seen, {}) if now.remembered else watch(watched, show, stop=stop, say=say)
+    if ending.state.is_final and not now.remembered:
+        release(platform, entry.submitted)
     known = noted(entry, journal, lambda: journal.saw_end(entry.name, ending))
     raise_for_ending(watched, ending, show, interrupted=interruption.number is not None, cancelled=cancel_on_interrupt)
     return remembered(known) if known.last_state else JobStatus(known, Seen(ending.state))

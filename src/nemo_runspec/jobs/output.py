@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nemo_runspec.errors import GoneError
+from nemo_runspec.env import load_env_profile
+from nemo_runspec.env_vars import job_redactor
+from nemo_runspec.errors import GoneError, NemotronError
 from nemo_runspec.executors.connection import connect
 from nemo_runspec.executors.follow import lines_of, short_name
 from nemo_runspec.jobs.looking import JobStatus, not_confirmed
 from nemo_runspec.platforms.workload import JobState, Seen
+from nemo_runspec.redaction import Redactor, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,12 +50,13 @@ class LogLine:
         return {"pod": self.pod, "line": self.line}
 
 
-def logs(entry: Entry, *, follow: bool = False) -> Iterator[LogLine]:
+def logs(entry: Entry, *, follow: bool = False, first_s: float = FIRST_LINE_S) -> Iterator[LogLine]:
     """Yield what a job has printed, from its beginning; after its end too, as long as its platform keeps it.
 
     Args:
         entry: The job's record.
         follow: Go on until the job has ended, instead of until it is silent.
+        first_s: How long the first line is waited for where it is not followed, in seconds.
 
     Raises:
         GoneError: The platform knows neither the job nor its output.
@@ -64,9 +69,21 @@ def logs(entry: Entry, *, follow: bool = False) -> Iterator[LogLine]:
     if platform.look(workload).state is JobState.LOST:
         yield from _what_is_left(platform, workload)
     else:
-        limits = {} if follow else {"first_s": FIRST_LINE_S, "quiet_s": QUIET_S, "all_s": ALL_S}
+        limits = {} if follow else {"first_s": first_s, "quiet_s": QUIET_S, "all_s": ALL_S}
         for pod, line in lines_of(platform, workload, **limits):
             yield LogLine(pod, short_name(pod, workload.name), line)
+
+
+def redactor_of(entry: Entry) -> Redactor:
+    """Know the secrets of whoever looks at a job; those of its profile too, where it is still there.
+
+    Args:
+        entry: The job's record.
+    """
+    try:
+        return job_redactor(load_env_profile(entry.profile))
+    except NemotronError:
+        return Redactor(value for name, value in os.environ.items() if is_secret_name(name))
 
 
 def _what_is_left(platform: Platform, workload: Submitted) -> Iterator[LogLine]:

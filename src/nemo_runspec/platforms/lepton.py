@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from nemo_runspec.errors import GoneError, PlatformError, RefusedError, UnreachableError, guess
@@ -91,7 +91,7 @@ def request(workload: Workload, settings: LeptonSettings) -> Request:
     Raises:
         ProfileError: With everything in it that the platform would refuse.
     """
-    _check(workload, settings)
+    refuse([*problems_of(workload, settings), *spec_problems(settings.custom_spec, _LIMITS.job_fields)], _LIMITS)
     envs = escaped_env((*workload.env, *workload.secrets))
     envs += [
         {"name": name, "value_from": {"secret_name_ref": secret}} for name, secret in workload.secret_references.items()
@@ -107,8 +107,10 @@ def request(workload: Workload, settings: LeptonSettings) -> Request:
         "image_pull_secrets": list(settings.image_pull_secrets),
         "intra_job_communication": True,
         "ttl_seconds_after_finished": _KEPT_S,
-        **_optional(workload, settings),
+        **placement(settings),
     }
+    if workload.retries:
+        spec["max_failure_retry"] = workload.retries
     return Request(
         platform="lepton",
         kind="job",
@@ -118,14 +120,13 @@ def request(workload: Workload, settings: LeptonSettings) -> Request:
     )
 
 
-def _optional(workload: Workload, settings: LeptonSettings) -> dict[str, Any]:
+def placement(settings: LeptonSettings) -> dict[str, Any]:
+    """Give the fields of a pod's specification about where and how it runs, as far as a profile sets them."""
     fields: dict[str, Any] = {}
     if settings.shared_memory_size is not None:
         fields["shared_memory_size"] = settings.shared_memory_size
     if settings.node_reservation:
         fields["reservation_config"] = {"reservation_id": settings.node_reservation}
-    if workload.retries:
-        fields["max_failure_retry"] = workload.retries
     queue = {"can_be_preempted": settings.can_be_preempted, "can_preempt": settings.can_preempt}
     flags = {name: flag for name, flag in queue.items() if flag is not None}
     if settings.queue_priority or any(flags.values()):
@@ -133,7 +134,8 @@ def _optional(workload: Workload, settings: LeptonSettings) -> dict[str, Any]:
     return fields
 
 
-def _check(workload: Workload, settings: LeptonSettings) -> None:
+def problems_of(workload: Workload, settings: LeptonSettings) -> list[str]:
+    """Say what the platform has against a job, whatever kind of workload it becomes."""
     problems = workload_problems(workload, _LIMITS)
     problems += lacking_problems({name: getattr(settings, name) for name in _LIMITS.needed}, _LIMITS)
     if settings.shared_memory_size is not None and settings.shared_memory_size < 1:
@@ -153,8 +155,7 @@ def _check(workload: Workload, settings: LeptonSettings) -> None:
     problems += [
         f"the secret of '{name}' has no name" for name, secret in workload.secret_references.items() if not secret
     ]
-    problems += spec_problems(settings.custom_spec, _LIMITS.job_fields)
-    refuse(problems, _LIMITS)
+    return problems
 
 
 _STATES: Final = MappingProxyType(
@@ -203,6 +204,7 @@ class LeptonClient:
     ) -> None:
         """Send nothing yet."""
         self.base_url = base_url.rstrip("/")
+        self.origin = origin
         self._patience = patience or Patience()
         self._api = Api(
             base_url=self.base_url,
@@ -214,7 +216,7 @@ class LeptonClient:
         self._newborns = Newborns(self._patience)
 
     @classmethod
-    def from_environment(cls, profile: str, *, patience: Patience | None = None) -> LeptonClient:
+    def from_environment(cls, profile: str, *, patience: Patience | None = None) -> Self:
         """Find the workspace as `find_lepton_workspace` does.
 
         Args:

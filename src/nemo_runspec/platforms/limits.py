@@ -198,6 +198,7 @@ def environment(body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         body: As it is sent to either platform.
     """
     spec = body["spec"]
+    spec = spec.get("head_group_spec", spec)  # all groups of a Ray cluster have the same
     variables = spec.get("envs") or spec.get("environmentVariables") or ()
     return tuple((entry["name"], entry["value"]) for entry in variables if isinstance(entry.get("value"), str))
 

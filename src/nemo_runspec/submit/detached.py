@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from nemo_runspec.without_torch import without_torch
+
 
 def main(name: str, job_dir: str, processes: str) -> None:
     """Run a job's launch script through an Experiment; the environment is this process's own.
@@ -22,4 +24,5 @@ def main(name: str, job_dir: str, processes: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with without_torch():
+        main(*sys.argv[1:])

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from nemo_run import Executor
 
+    from nemo_runspec.executors.journal import Entry
     from nemo_runspec.job import Job
-    from nemo_runspec.platforms.workload import Submitted
+    from nemo_runspec.platforms.workload import Request, Submitted
 
 ATTACHED = Path(__file__).with_name("attached.sh")
 START_S = 20
@@ -118,11 +119,29 @@ def run_detached(job: Job, say: Callable[[str], None], accepted: Callable[[Submi
     argv, env, what = replace_text(thaw([argv, env, what]), {here: JOB_FOLDER})
     secrets = {variable.name: variable.value for variable in job.env if variable.secret}
     request = process(argv, job.job_dir, env=env, secrets=secrets, what=what)
-    journal = Journal(nemo_run_home())
-    sender = Sender(connection={"profile": job.profile.name}, journal=journal, home=here, job_dir=here, nodes=1)
     WISH.set(Wish(new=job.request.new, also_told=True, tells=True, say=say))
-    entry = send(request, name.replace("/", "-"), sender)
-    if entry.job_dir != here:
-        shutil.rmtree(job.job_dir)  # nothing runs in it: the same job runs elsewhere
-    tell(journal, entry.name, lambda: accepted(entry.submitted))
+    entry = start_process(request, name.replace("/", "-"), job.job_dir, profile=job.profile.name)
+    tell(Journal(nemo_run_home()), entry.name, lambda: accepted(entry.submitted))
     return entry.submitted
+
+
+def start_process(request: Request, title: str, job_dir: Path, *, profile: str = "") -> Entry:
+    """Start a process that outlives this one, unless the same is running already: then the folder is removed.
+
+    Args:
+        request: The process.
+        title: What it is called.
+        job_dir: The job's folder, which is there.
+        profile: The profile that it is started with.
+
+    Raises:
+        NemotronError: It cannot be started.
+    """
+    here = str(job_dir)
+    journal = Journal(nemo_run_home())
+    entry = send(
+        request, title, Sender(connection={"profile": profile}, journal=journal, home=here, job_dir=here, nodes=1)
+    )
+    if entry.job_dir != here:
+        shutil.rmtree(job_dir)  # nothing runs in it: the same job runs elsewhere
+    return entry

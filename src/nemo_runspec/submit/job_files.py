@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from nemo_runspec.data_mover import Selection
     from nemo_runspec.env import Profile
     from nemo_runspec.job import Job
+    from nemo_runspec.platforms.workload import JobFiles
 
 # What only says how a job is started does not belong to what it does: a dry-run and a rehearsal send the same record.
 _MODE_FLAGS = frozenset({*MODE_FLAGS, "-d"})
 # Whether anybody waits for a job says nothing of what it does either.
 _ATTACHED = {"--batch": "--run", "-b": "--run", "-r": "--run"}
+
+# What nemo-run puts before an inline script.
+_SHEBANG = "#!/usr/bin/bash\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,22 @@ def job_files(job: Job) -> JobTexts:
         f"{config}{ending}": json.dumps(job.train_config, indent=2) if as_json else yaml_text.dump(job.train_config),
     }
     return JobTexts("\n".join(_command_lines(job)) + "\n", texts)
+
+
+def start_command(job: Job) -> str:
+    """Give the command that nemo-run composes for a job's script."""
+    return join(["bash", str(job.folder / _script(job))])
+
+
+def sent_files(job: Job) -> JobFiles:
+    """Give the files that a job sends as they lie in its folder, below the names that nemo-run gives them."""
+    files = job_files(job)
+    texts = {name: (text.encode(), False) for name, text in files.texts.items()}
+    return {_script(job): ((_SHEBANG + files.command).encode(), True), **texts}
+
+
+def _script(job: Job) -> str:
+    return f"scripts/{title_of(job)}.sh"
 
 
 def _record(job: Job) -> dict[str, Any]:

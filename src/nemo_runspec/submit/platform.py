@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Final
 from nemo_runspec.config.save import open_private, write_private
 from nemo_runspec.env import SlurmProfile, explain_refusal
 from nemo_runspec.env_vars import process_environment
-from nemo_runspec.errors import InterruptedJobError, JobFailedError, PlatformError, RefusedError
+from nemo_runspec.errors import ConfigError, InterruptedJobError, JobFailedError, PlatformError, RefusedError
 from nemo_runspec.executors import build_executor
 from nemo_runspec.executors.journal import Journal, nemo_run_home
 from nemo_runspec.executors.once import WISH, Wish
 from nemo_runspec.executors.once import tell as told
 from nemo_runspec.job_folder import ERROR_FILE, LOG_FILE, RESULT_FILE, WORKLOAD_FILE
 from nemo_runspec.platforms.abandoning import ABANDONED, AbandonedError, refuse_if_abandoned
+from nemo_runspec.platforms.lepton_ray import release
 from nemo_runspec.submit.job_files import effective_profile, job_files, title_of
 from nemo_runspec.submit.prepare import read_error, write_job
+from nemo_runspec.submit.ray import makes_ray_cluster, on_ray_cluster, submit_ray
 from nemo_runspec.submit.signals import signals_passed_on
 from nemo_runspec.submit.watching import Output, Stop, Watched, raise_for_ending, watch
 
@@ -64,11 +66,43 @@ def execute_on_platform(
     tell = say or to_stderr
     stop = stop_of(job, tell)
     with signals_passed_on(stop) as interruption:
-        sent = submit(job, stop, tell, accepted=accepted)
+        sent = submit(job, stop, tell, accepted=accepted, leaves=detach)
         # One who gave it up while it was submitted waits until it is stopped.
         if not detach or stop.abandoned.is_set():
             follow(sent, stop, tell, interruption)
     return sent.workload
+
+
+def execute_ray_on_platform(
+    job: Job,
+    *,
+    detach: bool = False,
+    say: Callable[[str], None] | None = None,
+    accepted: Callable[[Submitted, float], None] = lambda _workload, _seconds: None,
+) -> Submitted:
+    """Submit a job that is the driver of a Ray, and follow it to its end.
+
+    On several nodes of Lepton it runs on a Ray cluster of the platform, on those of Slurm and DGX Cloud on a Ray that
+    they form themselves; on one node the script starts its own.
+
+    Args:
+        job: As for `execute_on_platform`; its script has `launch = "ray"`.
+        detach: As for `execute_on_platform`.
+        say: As for `execute_on_platform`.
+        accepted: As for `execute_on_platform`.
+
+    Returns:
+        The workload.
+
+    Raises:
+        ConfigError: Its script is started otherwise.
+        NemotronError: As for `execute_on_platform`.
+    """
+    if job.spec.run.launch != "ray":
+        message = f'{job.spec.name} is no job on Ray: its launch is "{job.spec.run.launch}"'
+        remedy = 'Write launch = "ray" below [tool.runspec.run] of the script, or use execute_cloud.'
+        raise ConfigError(message, where=job.spec.source, remedy=remedy)
+    return execute_on_platform(job, detach=detach, say=say, accepted=accepted)
 
 
 class Take(enum.Enum):
@@ -98,7 +132,9 @@ class Sent:
 
 def stop_of(job: Job, say: Callable[[str], None]) -> Stop:
     """Give what a signal does to a job: what a rehearsal runs ends with the rehearsal."""
-    return Stop(say, cancels=job.request.cancel_on_interrupt or job.request.rehearse)
+    # A cluster that was made for a job would go on after it, with nobody to end it.
+    cancels = job.request.cancel_on_interrupt or job.request.rehearse or makes_ray_cluster(job)
+    return Stop(say, cancels=cancels)
 
 
 def submit(
@@ -109,6 +145,7 @@ def submit(
     accepted: Callable[[Submitted, float], None],
     after: Sequence[str] = (),
     take: Take = Take.OR_SUBMIT,
+    leaves: bool = False,
 ) -> Sent:
     """Submit a job, and tell that it was accepted.
 
@@ -119,6 +156,7 @@ def submit(
         accepted: As for `execute_on_platform`.
         after: Identifiers of the jobs of the same cluster that have to succeed first.
         take: Which earlier job may be taken for this one.
+        leaves: Whether nobody stays to wait for its end.
 
     Raises:
         NemotronError: It cannot be submitted; nothing is made then.
@@ -131,6 +169,7 @@ def submit(
         also_told=True,
         also_ended=take is Take.ALSO_ENDED,
         only_take=take is not Take.OR_SUBMIT,
+        leaves=leaves,
         tells=True,
         say=say,
         takes=stop.taken.set,
@@ -156,8 +195,12 @@ def follow(sent: Sent, stop: Stop, say: Callable[[str], None], interruption: Int
     job = sent.job
     watched = Watched(sent.platform, sent.workload, job.spec.name, job.job_dir / LOG_FILE)
     with open_private(watched.log_path) as log:
-        show = Output(sent.workload, several=job.nodes > 1, log=log, redact=job.redactor.text)
+        show = Output(
+            sent.workload, several=job.nodes > 1 and not on_ray_cluster(job), log=log, redact=job.redactor.text
+        )
         ending = watch(watched, show, stop=stop, say=say)
+    if ending.state.is_final:
+        release(sent.platform, sent.workload)
     Journal(nemo_run_home()).saw_end(sent.workload.name, ending)
     if ending.state.is_final:
         _keep_results(sent)
@@ -227,6 +270,8 @@ def _submit(job: Job, after: Sequence[str]) -> tuple[Submitted, Platform]:
 
     refuse_if_abandoned()
     write_job(job)
+    if on_ray_cluster(job):
+        return submit_ray(job)
     files = job_files(job)
     local = {}
     for name, text in files.texts.items():

@@ -15,16 +15,30 @@ from nemo_runspec.executors.slurm_request import mounted, repositories, slurm_re
 from nemo_runspec.executors.source import Source
 from nemo_runspec.git_mounts import clone_lines, job_file, parse, pin
 from nemo_runspec.obstacles import missing_image
-from nemo_runspec.submit.job_files import effective_profile, job_files, title_of
-from nemo_runspec.words import join
+from nemo_runspec.submit.job_files import effective_profile, sent_files, start_command, title_of
+from nemo_runspec.submit.ray import on_ray_cluster, ray_parts
 
 if TYPE_CHECKING:
+    from nemo_runspec.data_mover import Plan
     from nemo_runspec.env import CloudProfile
     from nemo_runspec.job import Job
-    from nemo_runspec.platforms.workload import JobFiles, Request
+    from nemo_runspec.platforms.workload import Request
 
-# What nemo-run puts before an inline script.
-_SHEBANG = "#!/usr/bin/bash\n"
+
+def planned(job: Job, *, pinned: bool = False) -> tuple[Request, Plan]:
+    """Give the create call of a cloud's job, and what travels with it.
+
+    Args:
+        job: A cloud's job.
+        pinned: As for `cloud_job`.
+
+    Raises:
+        NemotronError: The platform would refuse it.
+    """
+    if on_ray_cluster(job):
+        parts = ray_parts(job, pinned=pinned)
+        return parts.request, parts.plan
+    return build_request(cloud_job(job, pinned=pinned))
 
 
 def request_of(job: Job, *, pinned: bool = False) -> Request:
@@ -42,8 +56,8 @@ def request_of(job: Job, *, pinned: bool = False) -> Request:
         repos = [str(pin(parse(text))) if pinned else text for text in repositories(profile)]
         return slurm_request(
             slurm_settings(profile, clones=[mounted(repository, profile.job_root) for repository in repos]),
-            {title_of(job): launch_script(_start(job), startup_commands=profile.startup_commands)},
-            files=_sent(job),
+            {title_of(job): launch_script(start_command(job), startup_commands=profile.startup_commands)},
+            files=sent_files(job),
             env=_plain(job),
             secrets=_secret(job),
             source=_source(job),
@@ -52,16 +66,16 @@ def request_of(job: Job, *, pinned: bool = False) -> Request:
         if profile.container_image is None:
             raise missing_image(job.spec, profile)
         secrets = _secret(job)
-        launch = launch_script(_start(job), startup_commands=profile.startup_commands, has_secrets=bool(secrets))
+        launch = launch_script(start_command(job), startup_commands=profile.startup_commands, has_secrets=bool(secrets))
         return docker_request(
             docker_settings(profile, image=profile.container_image),
             {title_of(job): launch},
-            files=_sent(job),
+            files=sent_files(job),
             env=_plain(job),
             secrets=secrets,
             source=_source(job),
         )
-    return build_request(cloud_job(job, pinned=pinned))[0]
+    return planned(job, pinned=pinned)[0]
 
 
 def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
@@ -89,33 +103,18 @@ def cloud_job(job: Job, *, pinned: bool = False) -> CloudJob:
         gpus_per_node=job.gpus_per_node,
         home=home,
         launch=launch_script(
-            _start(job),
+            start_command(job),
             pip_extras=profile.pip_extras,
             pre_launch_commands=profile.pre_launch_commands if isinstance(profile, LeptonProfile) else (),
             startup_commands=profile.startup_commands,
             clone_lines=clone_lines(mounts, home) if mounts else (),
         ),
-        files={**_sent(job), **{name: (content, False) for name, content in clone.items()}},
+        files={**sent_files(job), **{name: (content, False) for name, content in clone.items()}},
         env=_plain(job),
         secrets=_secret(job),
         secret_references=profile.secret_references,
         source=_source(job),
     )
-
-
-def _script(job: Job) -> str:
-    return f"scripts/{title_of(job)}.sh"
-
-
-def _start(job: Job) -> str:
-    """Give the command that nemo-run composes for a job's script."""
-    return join(["bash", str(job.folder / _script(job))])
-
-
-def _sent(job: Job) -> JobFiles:
-    files = job_files(job)
-    texts = {name: (text.encode(), False) for name, text in files.texts.items()}
-    return {_script(job): ((_SHEBANG + files.command).encode(), True), **texts}
 
 
 def _plain(job: Job) -> dict[str, str]:

@@ -149,10 +149,20 @@ class Output:
         several: Whether it has more than one pod.
         log: Where the lines are kept.
         redact: Takes secrets out of a line.
+        quiet: Whether the lines are only kept.
     """
 
-    def __init__(self, workload: Submitted, *, several: bool, log: BinaryIO, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        workload: Submitted,
+        *,
+        several: bool,
+        log: BinaryIO,
+        redact: Callable[[str], str],
+        quiet: bool = False,
+    ) -> None:
         """Begin with nothing shown."""
+        self._quiet = quiet
         self._workload = workload
         self._several = several
         self._log = log
@@ -166,6 +176,8 @@ class Output:
         text = f"[{short_name(pod, self._workload.name)}] {clean}\n" if self._several else f"{clean}\n"
         self._log.write(text.encode(errors="backslashreplace"))
         self._log.flush()
+        if self._quiet:
+            return
         # A character that the terminal does not have must not end the log.
         sys.stdout.write(printable(text))
         sys.stdout.flush()

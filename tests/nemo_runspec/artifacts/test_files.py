@@ -4,7 +4,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # fsspec ships no types
+from fsspec.implementations.memory import MemoryFileSystem
 
 from nemo_runspec.artifacts import FileEntry, files, list_files, missing_files
 from nemo_runspec.errors import ArtifactError

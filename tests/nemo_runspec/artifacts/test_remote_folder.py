@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # fsspec ships no types
+from fsspec.implementations.memory import MemoryFileSystem
 
 from nemo_runspec.artifacts.remote_folder import RemoteFolder
 from nemo_runspec.errors import ArtifactError

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # fsspec ships no types
+from fsspec.implementations.memory import MemoryFileSystem
 
 from nemo_runspec.artifacts import ArtifactStore, store
 from nemo_runspec.artifacts.local_folder import LocalFolder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nemo_runspec.data_mover.select import select
+from nemo_runspec.data_mover.select import select, select_folder
 from nemo_runspec.errors import PayloadError
 from tests.nemo_runspec.data_mover import pods
 
@@ -227,3 +227,13 @@ def test_globs_that_match_nothing_are_told(tmp_path: Path) -> None:
     chosen = select(tmp_path / "mine/train.py", exclude=["script/notes.txt", "mine/notes.txt", "docs/*"])
     assert chosen.unmatched == ("mine/notes.txt", "docs/*")
     assert [file.name for file in chosen.files if file.name.startswith("script/")] == ["script/train.py"]
+
+
+def test_of_a_folder_travels_what_would_of_a_scripts(tmp_path: Path) -> None:
+    for name in ("driver.py", "lib/helper.py", "notes/a.txt", ".git/HEAD", "outputs/old.txt", "lib/outputs/new.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "away").symlink_to("/etc")
+    found = [file.name for file in select_folder(tmp_path, ("notes/*",))]
+    assert found == ["driver.py", "lib/helper.py", "lib/outputs/new.txt"]

@@ -139,9 +139,9 @@ def test_a_secrets_value_stands_in_no_file(tmp_path: Path, monkeypatch: pytest.M
     assert problems(tmp_path, LEPTON, env_vars='{ HF_TOKEN = "${oc.env:HF_TOKEN}" }') == []
 
 
-def test_what_the_example_leaves_out_would_travel_and_its_ray_has_one_node() -> None:
+def test_what_the_example_leaves_out_would_travel_and_its_ray_has_several() -> None:
     example = parse_env(ROOT / "env.toml.example")
     everything = select(None, ROOT).files
     for glob in example.profile("lepton").exclude:
         assert len(select(None, ROOT, (glob,)).files) < len(everything)
-    assert example.profile("lepton_rl").nodes == 1
+    assert example.profile("lepton_rl").nodes == 2

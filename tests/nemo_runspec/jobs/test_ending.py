@@ -111,6 +111,18 @@ def test_an_unconfirmed_job_that_cannot_be_looked_up_is_not_told_to_end(
         cancel(journal.read(NAME), journal)
 
 
+def test_who_only_waits_is_shown_nothing(
+    journal: Journal, clusters: Mapping[str, Cluster], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clusters["a"].states[NAME] = Seen(JobState.FAILED, exit_code=3)
+    clusters["a"].logs[NAME] = ["first"]
+    with pytest.raises(JobFailedError) as failed:
+        reattach(journal.read(NAME), journal, Redactor([]), say=lambda _: None, quiet=True)
+    assert failed.value.exit_code == 3
+    assert capsys.readouterr().out == ""
+    assert ending.followed_log(journal, NAME).read_text(encoding="utf-8") == "first\n"
+
+
 def test_reattaching_shows_everything_and_remembers_the_end(
     journal: Journal, clusters: Mapping[str, Cluster], capsys: pytest.CaptureFixture[str]
 ) -> None:

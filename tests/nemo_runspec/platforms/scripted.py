@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_whole(reply)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - http.server's names
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - http.server's names
 
     def break_off(self, *, hard: bool) -> None:
         if hard:

@@ -11,6 +11,7 @@ import pytest
 from nemo_runspec.context import Mode, RecipeConfig
 from nemo_runspec.data_mover import EXIT_MARKER
 from nemo_runspec.errors import (
+    ConfigError,
     DeniedError,
     InterruptedJobError,
     JobFailedError,
@@ -24,7 +25,7 @@ from nemo_runspec.platforms.abandoning import pause, refuse_if_abandoned
 from nemo_runspec.platforms.workload import Cause, JobState, Seen
 from nemo_runspec.submit import platform as submitting
 from nemo_runspec.submit import watching
-from nemo_runspec.submit.platform import execute_on_platform
+from nemo_runspec.submit.platform import execute_on_platform, execute_ray_on_platform
 from nemo_runspec.submit.watching import EXIT_CANCELLED
 from tests.nemo_runspec.recipes import IMAGE, LEPTON_TABLE, write_env_file, write_recipe
 from tests.nemo_runspec.submit.platforms import CANCELLED, FAILED, RUNNING, SUCCEEDED, WORKLOAD, FakePlatform
@@ -116,6 +117,16 @@ def test_a_detached_job_is_left_when_it_is_accepted(job: Job, monkeypatch: pytes
     assert execute_on_platform(job, detach=True, accepted=lambda _, seconds: took.append(seconds)) == WORKLOAD
     assert platform.looks == 0
     assert len(took) == 1
+
+
+def test_only_a_script_on_ray_is_run_on_ray(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    _accepts(monkeypatch, FakePlatform([SUCCEEDED]))
+    with pytest.raises(ConfigError, match=r'is no job on Ray: its launch is "torchrun"') as refused:
+        execute_ray_on_platform(job)
+    assert str(job.spec.script_path) in str(refused.value)
+    assert 'launch = "ray"' in str(refused.value)
+    on_ray = replace(job, spec=replace(job.spec, run=replace(job.spec.run, launch="ray")))
+    assert execute_ray_on_platform(on_ray, say=lambda _: None) == WORKLOAD
 
 
 def test_a_credential_that_expires_for_good_ends_the_watch_and_not_the_job(
