@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from nemo_runspec.artifacts import parse_reference
 from nemo_runspec.errors import EXIT_USAGE, JobFailedError, PayloadError, UsageError
-from nemo_runspec.executors.request import build_request
 from nemo_runspec.stage.inputs import references
 from nemo_runspec.submit.prepare import read_error
-from nemo_runspec.submit.requests import cloud_job
+from nemo_runspec.submit.requests import planned
 from nemotron.needs import packages_needed
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def _name_of(reference: str) -> str:
 def difference(job: Job, expected: tuple[Request, Plan], evidence: Evidence) -> PayloadError:
     """Give the error of a body that is not the dry-run's, with the files that have changed meanwhile."""
     request, plan = expected
-    _, now = build_request(cloud_job(job, pinned=True))
+    _, now = planned(job, pinned=True)
     changed = sorted({path for path, _ in set(plan.files) ^ set(now.files)})
     message = f"the twin received a body with sha256 {evidence.body_sha256}, and the dry-run has {request.digest}"
     if changed:

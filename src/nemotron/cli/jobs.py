@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-import os
-import re
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from nemo_runspec import jobs
-from nemo_runspec.env import load_env_profile
-from nemo_runspec.env_vars import job_redactor
 from nemo_runspec.errors import NemotronError, UnreachableError, UsageError
 from nemo_runspec.executors.follow import printable
 from nemo_runspec.platforms.workload import JobState
 from nemo_runspec.recipe_typer import HELP_SETTINGS, complete_profiles
-from nemo_runspec.redaction import Redactor, is_secret_name
+from nemotron.cli.ages import age_text, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +30,6 @@ app = typer.Typer(
 )
 
 DEFAULT_AGE: Final = "30d"
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _COLUMNS: Final = ("KEY", "PROFILE", "CLUSTER:ID", "STATE", "AGE", "TITLE")
 _LONGEST_ID: Final = 40
 
@@ -110,7 +105,7 @@ def logs_command(
     """Show what a job has printed, from its beginning; after its end too."""
     journal = jobs.own_journal()
     entry = jobs.find_job(job, journal)
-    redactor = _redactor(entry)
+    redactor = jobs.redactor_of(entry)
     for line in jobs.logs(_asked(entry), follow=follow):
         clean = replace(line, line=redactor.text(line.line))
         if json:
@@ -141,7 +136,7 @@ def reattach_command(
     ended = jobs.reattach(
         entry,
         journal,
-        _redactor(entry),
+        jobs.redactor_of(entry),
         say=lambda text: typer.echo(text, err=True),
         cancel_on_interrupt=cancel_on_interrupt,
     )
@@ -159,7 +154,7 @@ def prune_command(
     json: JsonOption = False,
 ) -> None:
     """Forget jobs that ended long ago, with what they have left on their platforms; results stay."""
-    done = jobs.prune(jobs.own_journal(), older_than_s=_seconds(older_than), dry_run=dry_run)
+    done = jobs.prune(jobs.own_journal(), older_than_s=seconds_of("--older-than", older_than), dry_run=dry_run)
     if json:
         _print_json({"dry_run": dry_run, "jobs": [one.as_data() for one in done]})
         return
@@ -191,22 +186,6 @@ def _asked(entry: Entry) -> Entry:
     return now.entry
 
 
-def _redactor(entry: Entry) -> Redactor:
-    """Know the secrets of whoever asks; those of the profile too, where it is still there."""
-    try:
-        return job_redactor(load_env_profile(entry.profile))
-    except NemotronError:
-        return Redactor(value for name, value in os.environ.items() if is_secret_name(name))
-
-
-def _seconds(age: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age.strip())
-    if match is None:
-        message = f"--older-than {age}: that is no age"
-        raise UsageError(message, remedy="Give a number and a unit: 90m, 12h, 30d or 8w.")
-    return float(match[1]) * _UNITS[match[2]]
-
-
 def _show(job: JobStatus, *, as_json: bool) -> None:
     if as_json:
         _print_json(job.as_data())
@@ -224,7 +203,7 @@ def _show(job: JobStatus, *, as_json: bool) -> None:
         "platform": f"{entry.platform}, {job.cluster}",
         "id": entry.id or "not known: the platform has not confirmed it",
         "nodes": str(entry.nodes or ""),
-        "submitted": f"{entry.created}, {_age(job.age_s)} ago",
+        "submitted": f"{entry.created}, {age_text(job.age_s)} ago",
         "ended": f"seen at {entry.ended}" if entry.ended else "",
         "job folder": entry.pod_job_dir or entry.job_dir,
     }
@@ -248,14 +227,7 @@ def _row(job: JobStatus) -> tuple[str, ...]:
     place = f"{job.cluster}:{identifier}"
     short = place if len(place) <= _LONGEST_ID else f"{place[: _LONGEST_ID - 1]}…"
     profile = f"{entry.profile or '-'} ({entry.platform})"
-    return (entry.name, profile, short, f"{seen.state.value}{code}", _age(job.age_s), entry.title)
-
-
-def _age(seconds: float) -> str:
-    for unit in ("w", "d", "h", "m"):
-        if seconds >= 2 * _UNITS[unit]:
-            return f"{seconds // _UNITS[unit]:.0f}{unit}"
-    return f"{seconds:.0f}s"
+    return (entry.name, profile, short, f"{seen.state.value}{code}", age_text(job.age_s), entry.title)
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -11,14 +11,16 @@ import typer
 
 from nemo_runspec.errors import EXIT_INTERRUPTED, EXIT_USAGE, NemotronError
 from nemo_runspec.recipe_typer import HELP_SETTINGS, lazy_group
+from nemo_runspec.without_torch import without_torch
 
 COMMANDS = {
     "nano3": ("nemotron.cli.nano3:app", "Nemotron 3 Nano: data preparation, pretraining, SFT, RL, evaluation."),
     "run": ("nemotron.cli.run:app", "Run any script that has a runspec block."),
     "jobs": ("nemotron.cli.jobs:app", "List, look at, follow and end the jobs that were submitted from here."),
+    "ray": ("nemotron.cli.ray:app", "Make, list, use and end Ray clusters on Lepton that outlive a job."),
     "source": ("nemotron.cli.source:app", "Show what travels with a job to a cloud."),
     "env": ("nemotron.cli.env:app", "List, show and check the profiles of env.toml."),
-    "kit": ("nemotron.cli.kit:app", "Make a cluster ready, and see whether it is."),
+    "kit": ("nemotron.cli.kit:app", "Make a cluster ready, see whether it is, and look at prepared data."),
 }
 
 app = typer.Typer(
@@ -52,7 +54,8 @@ def root(
 def main() -> None:
     """Run the command line; an expected error becomes one message and its own exit code."""
     try:
-        app()
+        with without_torch():
+            app()
     except NemotronError as error:
         if error.exit_code == EXIT_INTERRUPTED:
             # One more Ctrl-C must not break into what is told, or into Python's own end.

@@ -12,14 +12,13 @@ import typer
 import yaml
 
 from nemo_runspec.data_mover import is_transport_variable
-from nemo_runspec.executors.request import build_request
 from nemo_runspec.git_mounts import parse
 from nemo_runspec.platforms.limits import LIMITS, environment_sizes
 from nemo_runspec.platforms.names import workload_name
 from nemo_runspec.platforms.workload import NAME
 from nemo_runspec.redaction import REDACTED
 from nemo_runspec.submit.job_files import title_of
-from nemo_runspec.submit.requests import cloud_job
+from nemo_runspec.submit.requests import planned
 from nemotron.cli.show_platform import INDENT, LONGEST_LINE, heading, largest, notes, size, sizes
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ OTHER = "not the dry-run's"
 
 def submission(job: Job) -> dict[str, Any]:
     """Give what is known of a job's submission before it is sent: sizes, digests and the body, secrets taken out."""
-    request, plan = build_request(cloud_job(job))
+    request, plan = planned(job)
     return {**facts(job, request, plan), "request": {"kind": request.kind, "body": shown_body(request, job)}}
 
 
@@ -121,7 +120,7 @@ def _chunk_of(item: Any) -> str | None:  # noqa: ANN401 - any JSON value
 
 def show_request(job: Job) -> None:
     """Print what travels with a job, and the one call that would make it."""
-    request, plan = build_request(cloud_job(job))
+    request, plan = planned(job)
     heading("what travels", f"{len(plan.files)} source files, unpacked to {plan.pod_src_root}")
     typer.echo(
         f"{INDENT}source    {size(plan.raw_bytes)}, {size(plan.encoded_bytes)} as sent, sha256 {plan.sha256[:16]}"
@@ -209,6 +208,10 @@ def _verdict(job: Job, request: Request, evidence: Evidence) -> str:
     return SAME_BUT_REFS if unpinned else SAME
 
 
+def _ended(code: int | None) -> str:
+    return "still running" if code is None else f"exit code {code}"
+
+
 def _print_evidence(seen: Mapping[str, Any], verdict: str) -> None:
     if not seen["workloads_created"]:
         heading("rehearsed", f"nothing: no workload was made in {seen['api_calls']} API calls")
@@ -219,7 +222,7 @@ def _print_evidence(seen: Mapping[str, Any], verdict: str) -> None:
         "archive": archive if seen["archive_sha256"] else "none",
         "API calls": f"{seen['api_calls']}, of which {seen['workloads_created']} made a workload",
         "values": f"longest {seen['largest_value_bytes']:,} bytes, all {seen['environment_bytes']:,} bytes",
-        "pods": ", ".join(f"{pod['name']} exit code {pod['exit_code']}" for pod in seen["pods"]),
+        "pods": ", ".join(f"{pod['name']} {_ended(pod['exit_code'])}" for pod in seen["pods"]),
         "body": f"sha256 {seen['body_sha256']}, {verdict}",
     }
     for name, text in rows.items():

@@ -60,6 +60,21 @@ def score_function(answer: str, name: str, arguments: Sequence[str]) -> Score:
     return Score(parses, _likeness(function.name, name), _likeness(found, tuple(arguments)))
 
 
+class Scorer:
+    """Scores many answers at once; a worker that needs no engine."""
+
+    def score(self, answers: Sequence[str], names: Sequence[str], arguments: Sequence[Sequence[str]]) -> list[float]:
+        """Give the reward of each answer; see `score_function`.
+
+        Args:
+            answers: What was written.
+            names: What each function should be called.
+            arguments: What each function should take.
+        """
+        triples = zip(answers, names, arguments, strict=True)
+        return [score_function(*triple).reward for triple in triples]
+
+
 def _likeness(found: Sequence[str], wanted: Sequence[str]) -> float:
     if found == wanted:
         return 1.0

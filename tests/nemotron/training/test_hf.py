@@ -14,16 +14,20 @@ import yaml
 
 import nemotron
 from nemo_runspec.errors import ConfigError, DataError
-from nemotron.data_prep.binidx import token_dtype, write_pair
+from nemotron.data_prep.binidx import token_dtype
 from nemotron.data_prep.packing import Sample
 from nemotron.settings import read_settings
 from nemotron.training.hf.data import IGNORED, Conversations, Stream, Windows, collate, conversation_example, read_blend
+from nemotron.training.hf.drawing import seed_of, slices
 from nemotron.training.hf.evaluation import EvaluationSettings
-from nemotron.training.hf.grpo import GrpoTraining, function_reward, improvement
+from nemotron.training.hf.grpo import GrpoTraining, improvement
+from nemotron.training.hf.grpo_trainer import function_reward
 from nemotron.training.hf.language import valid_windows
 from nemotron.training.hf.model import in_bfloat16
-from nemotron.training.hf.prompts import Prompt, draw_prompts, read_prompts
+from nemotron.training.hf.prompts import Prompt, draw_prompts, read_prompts, split_files
 from nemotron.training.hf.run import History, TrainSettings, last_complete, remove_incomplete
+from nemotron.training.rewards import Scorer
+from tests.nemotron.data_prep.small import write_pair
 
 
 def settings(batch_size: int) -> TrainSettings:
@@ -170,6 +174,27 @@ def test_an_answer_needs_another_one_to_be_compared_with(answers: int, said: str
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(("workers", "said"), [(0, "above zero"), (17, "not be above batch_size, 16")])
+def test_each_worker_has_something_to_draw(workers: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"generation_workers is {workers}") as caught:
+        GrpoTraining(10, 16, 0.1, 1, 0.0, 5, 1, generation_workers=workers)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("count", "parts"), [(32, 2), (9, 2), (2, 3), (7, 7)])
+def test_rows_are_shared_out_in_order(count: int, parts: int) -> None:
+    shared = [list(range(count))[rows] for rows in slices(count, parts)]
+    assert len(shared) == parts
+    assert [row for part in shared for row in part] == list(range(count))
+    assert max(map(len, shared)) - min(map(len, shared)) <= 1
+
+
+def test_every_part_of_every_generation_has_a_seed_of_its_own() -> None:
+    seeds = {seed_of(seed, generation, part) for seed in (1, 2) for generation in range(20) for part in range(3)}
+    assert len(seeds) == 120
+    assert seed_of(1234, 7, 1) == seed_of(1234, 7, 1)
+
+
 def test_only_complete_checkpoints_are_kept_and_the_newest_is_found(tmp_path: Path) -> None:
     for step, complete in ((5, True), (10, True), (90, True), (100, False)):
         folder = tmp_path / f"checkpoint-{step}"
@@ -218,13 +243,25 @@ def test_improvement_of_too_little(rewards: list[float], z: float | None) -> Non
 
 def test_rewards_in_the_trainer_s_form() -> None:
     answers = [[{"role": "assistant", "content": text}] for text in ("def f(a): pass", "((")]
-    assert function_reward(answers, ["f", "f"], [["a"], ["a"]], prompts=[]) == pytest.approx([1.0, 0.0])
+    reward = function_reward(Scorer().score)
+    assert reward(answers, ["f", "f"], [["a"], ["a"]], prompts=[]) == pytest.approx([1.0, 0.0])
 
 
 def test_prompts_are_read(tmp_path: Path) -> None:
     row = {"prompt": [{"role": "user", "content": "x"}], "expected": {"name": "f", "arguments": []}}
     (tmp_path / "val.jsonl").write_text(json.dumps(row) + "\n")
-    assert read_prompts(tmp_path / "val.jsonl") == [Prompt([{"role": "user", "content": "x"}], "f", [])]
+    assert read_prompts([tmp_path / "val.jsonl"]) == [Prompt([{"role": "user", "content": "x"}], "f", [])]
+
+
+def test_a_split_in_several_files(tmp_path: Path) -> None:
+    row = {"prompt": [], "expected": {"name": "f", "arguments": []}}
+    files = [tmp_path / "train" / f"train-0000{number}-of-00002.jsonl" for number in range(2)]
+    (tmp_path / "train").mkdir()
+    for file in files:
+        file.write_text(json.dumps(row) + "\n")
+    (tmp_path / "manifest.json").write_text(json.dumps({"train": [*map(str, files)], "val": "", "test": ""}))
+    assert split_files(str(tmp_path), "train") == files
+    assert len(read_prompts(split_files(str(tmp_path), "train"))) == 2
 
 
 def test_only_a_line_feed_ends_a_row(tmp_path: Path) -> None:
@@ -232,25 +269,25 @@ def test_only_a_line_feed_ends_a_row(tmp_path: Path) -> None:
     row = {"prompt": [{"role": "user", "content": text}], "expected": {"name": "f", "arguments": []}}
     rows = json.dumps(row, ensure_ascii=False) + "\n"
     (tmp_path / "val.jsonl").write_text(rows * 2, encoding="utf-8")
-    assert [prompt.messages[0]["content"] for prompt in read_prompts(tmp_path / "val.jsonl")] == [text] * 2
+    assert [prompt.messages[0]["content"] for prompt in read_prompts([tmp_path / "val.jsonl"])] == [text] * 2
 
 
 def test_prompts_in_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "val.jsonl").write_bytes(b'{"prompt": "\xe9"}\n')
     with pytest.raises(DataError, match="cannot be read: it is not UTF-8"):
-        read_prompts(tmp_path / "val.jsonl")
+        read_prompts([tmp_path / "val.jsonl"])
 
 
 def test_prompts_are_drawn_from_the_whole_file_and_the_same_for_a_seed(tmp_path: Path) -> None:
     rows = [{"prompt": [], "expected": {"name": f"f{number:03}", "arguments": []}} for number in range(200)]
     (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    names = [prompt.name for prompt in draw_prompts(tmp_path / "val.jsonl", 40, 1)]
+    names = [prompt.name for prompt in draw_prompts([tmp_path / "val.jsonl"], 40, 1)]
     assert len(set(names)) == 40
     assert min(names) < "f040"
     assert max(names) >= "f160"
-    assert names == [prompt.name for prompt in draw_prompts(tmp_path / "val.jsonl", 40, 1)]
-    assert names != [prompt.name for prompt in draw_prompts(tmp_path / "val.jsonl", 40, 2)]
-    assert len(draw_prompts(tmp_path / "val.jsonl", 999, 1)) == 200
+    assert names == [prompt.name for prompt in draw_prompts([tmp_path / "val.jsonl"], 40, 1)]
+    assert names != [prompt.name for prompt in draw_prompts([tmp_path / "val.jsonl"], 40, 2)]
+    assert len(draw_prompts([tmp_path / "val.jsonl"], 999, 1)) == 200
 
 
 @pytest.mark.parametrize(
@@ -261,7 +298,7 @@ def test_what_is_no_prompt(tmp_path: Path, content: str | None, said: str) -> No
     if content is not None:
         (tmp_path / "val.jsonl").write_text(content)
     with pytest.raises(DataError, match=said):
-        read_prompts(tmp_path / "val.jsonl")
+        read_prompts([tmp_path / "val.jsonl"])
 
 
 def test_the_production_configuration_is_one_that_the_evaluation_takes() -> None:

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from nemo_runspec.errors import NemotronError, ProfileError
-from nemo_runspec.executors.request import build_request
 from nemo_runspec.paths import absolute
 from nemo_runspec.submit.platform import execute_on_platform
-from nemo_runspec.submit.requests import cloud_job
+from nemo_runspec.submit.requests import planned
 from nemotron.cli import show_cloud
 from nemotron.cli.checks import difference
 
@@ -31,7 +30,7 @@ def rehearse_job(job: Job) -> None:
     from nemo_runspec.rehearsal.session import rehearse  # noqa: PLC0415 - only a rehearsal needs a twin
 
     folder = absolute(f"{REHEARSALS}/{job.profile.name}", error=ProfileError)
-    expected = build_request(cloud_job(job, pinned=True))
+    expected = planned(job, pinned=True)
     failure: NemotronError | None = None
     seconds: list[float] = []
     profile = cast("DGXCloudProfile", job.profile)  # or Lepton's: what comes back is of the same kind

@@ -19,7 +19,7 @@ from nemotron.training.hf.data import blend_files
 from nemotron.training.hf.identity import inputs_identity
 from nemotron.training.hf.language import mean_loss, valid_conversations, valid_windows
 from nemotron.training.hf.model import load_chat_tokenizer, load_for_evaluation, prepare_process
-from nemotron.training.hf.prompts import Answer, Sampling, best_constant, draw_prompts, score_model
+from nemotron.training.hf.prompts import Answer, Sampling, best_constant, draw_prompts, score_model, split_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -264,7 +264,7 @@ def _task(settings: EvaluationSettings) -> Task:
     task = Task(
         valid_windows(Path(text.path), text.sequence_length, text.windows) if text else [],
         valid_conversations(Path(conversations.path), conversations.count) if conversations else [],
-        draw_prompts(Path(prompts.path) / "val" / "val.jsonl", prompts.count, sampling.seed) if prompts else [],
+        draw_prompts(split_files(prompts.path, "val"), prompts.count, sampling.seed) if prompts else [],
         Sampling(sampling.max_answer_tokens, sampling.temperature, sampling.seed),
     )
     if task.parts == 0:

@@ -6,17 +6,16 @@ import math
 import shutil
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset  # type: ignore[import-untyped]  # the library has no types
-from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from nemo_runspec.errors import ConfigError
 from nemo_runspec.stage import StageResult
 from nemotron.notes import note
+from nemotron.ray_session import open_ray
 from nemotron.settings import check_positive, read_settings
+from nemotron.training.hf.crew import Crew
 from nemotron.training.hf.identity import inputs_identity
 from nemotron.training.hf.language import Place  # noqa: TC001 the settings reader resolves it at run time
 from nemotron.training.hf.model import (
@@ -26,12 +25,12 @@ from nemotron.training.hf.model import (
     prepare_process,
     save_model,
 )
-from nemotron.training.hf.prompts import read_prompts
-from nemotron.training.hf.run import History, Measure, ResumesExactly, TrainSettings, common_arguments, run_trainer
-from nemotron.training.rewards import score_function
+from nemotron.training.hf.prompts import read_prompts, split_files
+from nemotron.training.hf.run import History, Measure, TrainSettings, common_arguments, run_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nemo_runspec.stage import Stage
 
@@ -44,16 +43,18 @@ class GrpoTraining(TrainSettings):
         answers_per_prompt: Answers that are compared with each other; `batch_size` counts answers.
         max_answer_tokens: Where an answer is cut off.
         temperature: How freely answers are drawn.
+        generation_workers: Processes of Ray's that draw answers, each a part of the batch, spread over the nodes.
     """
 
     answers_per_prompt: int = 8
     max_answer_tokens: int = 48
     temperature: float = 1.0
+    generation_workers: int = 2
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
         TrainSettings.__post_init__(self)
-        check_positive(self, "train", "answers_per_prompt", "max_answer_tokens", "temperature")
+        check_positive(self, "train", "answers_per_prompt", "max_answer_tokens", "temperature", "generation_workers")
         if self.answers_per_prompt == 1:
             message = "train.answers_per_prompt is 1, so there is no other answer to compare one with"
             raise ConfigError(message, remedy="It must be 2 or more.")
@@ -62,6 +63,9 @@ class GrpoTraining(TrainSettings):
             raise ConfigError(
                 message, remedy=f"It must be a multiple of answers_per_prompt, {self.answers_per_prompt}."
             )
+        if self.generation_workers > self.batch_size:
+            message = f"train.generation_workers is {self.generation_workers}"
+            raise ConfigError(message, remedy=f"It must not be above batch_size, {self.batch_size}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +116,6 @@ def improvement(rewards: Sequence[float]) -> Improvement | None:
     return Improvement(statistics.fmean(first), statistics.fmean(last), difference, error, z)
 
 
-def function_reward(
-    completions: list[list[dict[str, str]]], name: list[str], arguments: list[list[str]], **_rest: object
-) -> list[float | None]:
-    """Score answers in the form in which TRL asks.
-
-    Args:
-        completions: The assistant's message of each answer.
-        name: The name that each function should have.
-        arguments: The arguments that each function should have.
-    """
-    answers = [completion[0]["content"] for completion in completions]
-    triples = zip(answers, name, arguments, strict=True)
-    return [score_function(answer, wanted, given).reward for answer, wanted, given in triples]
-
-
-class RewardTrainer(ResumesExactly, GRPOTrainer):
-    """The library's trainer, with weights that come back from a checkpoint."""
-
-
 def rl(stage: Stage) -> None:
     """Run RL; see `nemotron.training.hf.rl`."""
     settings = read_settings(stage.config, RlSettings)
@@ -140,29 +125,35 @@ def rl(stage: Stage) -> None:
         stage.reuse(manifest)
         return
     prepare_process()
-    prompts = read_prompts(Path(settings.data.path) / "train" / "train.jsonl")
-    model = load_model(settings.model.path)
-    note(stage, f"{count_parameters(model):,} parameters, {len(prompts)} prompts")
-    rows = [{"prompt": item.messages, "name": item.name, "arguments": item.arguments} for item in prompts]
-    trainer = RewardTrainer(
-        model=model,
-        reward_funcs=function_reward,
-        args=_arguments(stage, settings.train, run_dir / "checkpoints"),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=load_chat_tokenizer(settings.model.path),
-    )
-    history = run_trainer(stage, trainer, settings.train, Measure("reward", "num_tokens"))
+    prompts = read_prompts(split_files(settings.data.path, "train"))
+    with open_ray() as joined:
+        # TRL takes seconds to import, in which Ray starts.
+        from nemotron.training.hf.grpo_trainer import GRPOConfig, RewardTrainer  # noqa: PLC0415 as said above
+
+        model = load_model(settings.model.path)
+        note(stage, f"{count_parameters(model):,} parameters, {len(prompts)} prompts")
+        rows = [{"prompt": item.messages, "name": item.name, "arguments": item.arguments} for item in prompts]
+        crew = Crew(joined(), settings.train.generation_workers, settings.train.seed)
+        trainer = RewardTrainer(
+            crew,
+            model=model,
+            args=GRPOConfig(**_arguments(stage, settings.train, run_dir / "checkpoints")),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=load_chat_tokenizer(settings.model.path),
+        )
+        note(stage, crew.wait())
+        history = run_trainer(stage, trainer, settings.train, Measure("reward", "num_tokens"))
     _publish(stage, run_dir, model, settings.model.path, history)
 
 
-def _arguments(stage: Stage, train: GrpoTraining, checkpoints: Path) -> GRPOConfig:
-    return GRPOConfig(
+def _arguments(stage: Stage, train: GrpoTraining, checkpoints: Path) -> dict[str, Any]:
+    return {
         **common_arguments(stage, train, checkpoints),
-        num_generations=train.answers_per_prompt,
-        max_completion_length=train.max_answer_tokens,
-        temperature=train.temperature,
-        beta=0.0,
-    )
+        "num_generations": train.answers_per_prompt,
+        "max_completion_length": train.max_answer_tokens,
+        "temperature": train.temperature,
+        "beta": 0.0,
+    }
 
 
 def _publish(stage: Stage, run_dir: Path, model: Any, tokenizer_folder: str, history: History) -> None:  # noqa: ANN401 the library types it as Any

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from nemo_runspec.errors import DataError, Location
+from nemo_runspec.stage.splits import read_split
 from nemotron.training.hf.model import in_bfloat16
 from nemotron.training.rewards import Score, score_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 _BATCH = 32
 # Every candidate for the best constant answer is scored on every prompt.
@@ -73,28 +74,45 @@ class Constant:
         return statistics.fmean(score.reward for score in self.scores)
 
 
-def read_prompts(path: Path) -> list[Prompt]:
+def split_files(folder: str, split: str) -> list[Path]:
+    """Give the files of a split of an RL data preparation.
+
+    Args:
+        folder: What the preparation has published; its manifest says in which files a split is.
+        split: `train` or `val`.
+
+    Raises:
+        DataError: There is no manifest, or no such split.
+    """
+    found = read_split(folder, split)
+    return [Path(path) for path in ([found] if isinstance(found, str) else found)]
+
+
+def read_prompts(paths: Sequence[Path]) -> list[Prompt]:
     """Read the rows of an RL data preparation.
 
     Args:
-        path: A JSONL file.
+        paths: JSONL files, at least one.
 
     Raises:
-        DataError: It is missing or empty, or a line is not such a row.
+        DataError: A file is missing, or a line is not such a row, or there are none.
     """
-    prompts = []
+    prompts = [prompt for path in paths for prompt in _prompts(path)]
+    if not prompts:
+        message = "there are no prompts"
+        raise DataError(message, where=Location(paths[0]), remedy="Prepare more data, or allow longer prompts.")
+    return prompts
+
+
+def _prompts(path: Path) -> Iterator[Prompt]:
     for number, line in enumerate(_lines(path), 1):
         try:
             row = json.loads(line)
-            prompts.append(Prompt(row["prompt"], row["expected"]["name"], row["expected"]["arguments"]))
+            yield Prompt(row["prompt"], row["expected"]["name"], row["expected"]["arguments"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             message = "the line has no 'prompt' and 'expected' with 'name' and 'arguments'"
             remedy = "Prepare the data with 'rows: function'."
             raise DataError(message, where=Location(path, number), remedy=remedy) from error
-    if not prompts:
-        message = "there are no prompts"
-        raise DataError(message, where=Location(path), remedy="Prepare more data, or allow longer prompts.")
-    return prompts
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -108,18 +126,18 @@ def _lines(path: Path) -> Iterator[str]:
         raise DataError(message, where=Location(path), remedy="Run the RL data preparation again.") from error
 
 
-def draw_prompts(path: Path, count: int, seed: int) -> list[Prompt]:
+def draw_prompts(paths: Sequence[Path], count: int, seed: int) -> list[Prompt]:
     """Draw some of the rows of an RL data preparation: those that stand together in the file are often alike.
 
     Args:
-        path: A JSONL file.
+        paths: JSONL files, at least one.
         count: Most prompts to give.
         seed: The same one draws the same prompts in the same order.
 
     Raises:
         DataError: As `read_prompts` says.
     """
-    prompts = read_prompts(path)
+    prompts = read_prompts(paths)
     order = np.random.default_rng(seed).permutation(len(prompts))
     return [prompts[place] for place in order[:count]]
 

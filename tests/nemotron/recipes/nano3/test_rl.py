@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from tests.nemotron.recipes.nano3.running import Finished, Prepared
 
 
+SAME = ("first", "last", "tokens", "curve")
+WEIGHTS = "model.safetensors"
+
+
 @pytest.mark.slow
-def test_a_killed_run_comes_to_its_last_step(tmp_path: Path, prepared: Prepared, pretrained: Finished) -> None:
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path, prepared: Prepared, pretrained: Finished) -> None:
     train = {"steps": 8, "batch_size": 8, "answers_per_prompt": 4, "max_answer_tokens": 8, "save_every": 2}
-    config = write_config(
-        tmp_path, "rl", data={"path": prepared.prompts}, model={"path": str(pretrained.model)}, train=train
-    )
+    entries = {"data": {"path": prepared.prompts}, "model": {"path": str(pretrained.model)}, "train": train}
+    config = write_config(tmp_path, "rl", **entries)
     killed = run_script(config, "rl/train.py", stop=("step 1/8", signal.SIGTERM))
     assert killed.status == 130, killed.output
     killed = run_script(config, dying_script(tmp_path, "rl"))
@@ -34,5 +37,9 @@ def test_a_killed_run_comes_to_its_last_step(tmp_path: Path, prepared: Prepared,
     assert [step for step, _ in result["curve"]] == [1, 8]
     assert result["details"]["steps"] == 8
     assert set(result["details"]) >= {"first_quarter", "last_quarter", "difference", "standard_error", "z"}
-    assert (finished.model / "model.safetensors").is_file()
+    assert (finished.model / WEIGHTS).is_file()
     assert "arning" not in finished.output
+    whole = run_script(write_config(tmp_path / "whole", "rl", **entries), "rl/train.py")
+    assert "2 generation workers and 1 reward worker on 1 node" in whole.output
+    assert {key: whole.result[key] for key in SAME} == {key: result[key] for key in SAME}
+    assert (whole.model / WEIGHTS).read_bytes() == (finished.model / WEIGHTS).read_bytes()
