@@ -38,11 +38,16 @@ lines = [open(path, "rb").read() for path in glob.glob("/proc/[0-9]*/cmdline") i
 seen = {{name: os.environ.get(name) for name in ("MSG", "NODE_RANK", "NNODES", "NEMO_RUN_DIR")}}
 told = {{**seen, "length_is": len(secret), "in_argv": sum(secret.encode() in line for line in lines)}}
 print("REPORT", json.dumps(told), flush=True)
+reported = os.path.join(os.environ["NEMO_RUNSPEC_JOB_DIR"], "reported")
 if os.environ["NODE_RANK"] == "0":
+    open(reported, "w").close()
     time.sleep(0 if os.environ["NNODES"] == "1" else 300)
+deadline = time.monotonic() + 100
+while not os.path.exists(reported) and time.monotonic() < deadline:
+    time.sleep(0.1)
 raise SystemExit(3)
 """
-"""A script that says what it has got, and whose last node fails while the others would go on."""
+"""A script that says what it has got, and whose last node fails when the first has said it too, and would go on."""
 
 WAITS: Final = "import time\nprint('it waits', flush=True)\ntime.sleep(600)"
 

@@ -11,12 +11,14 @@ from nemo_runspec.rehearsal.inventory import MOVER_SHAPE, LeptonInventory, Runai
 from nemo_runspec.rehearsal.sandbox import Sandbox
 from nemo_runspec.rehearsal.twin import Twin
 from tests.clusters.cluster_projects import NEMO_RUN_HOME
-from tests.clusters.projects import Project
+from tests.clusters.projects import SHARED, Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+# What else travels is tried elsewhere, and takes a second to compress each time.
+ONLY_SCRIPTS = 'exclude = ["src/nemotron", "src/nemo_runspec"]\n'
 NOWHERE = "http://127.0.0.1:9/api/v1"
 
 
@@ -50,7 +52,7 @@ def cloud_project(folder: Path, environment: Mapping[str, str], places: Mapping[
     project = Project.make(folder, {**environment, "NEMORUN_HOME": str(folder / NEMO_RUN_HOME)})
     path = folder / "env.toml"
     text = path.read_text(encoding="utf-8")
-    for usual, there in places.items():
+    for usual, there in {**places, SHARED: SHARED + ONLY_SCRIPTS}.items():
         text = text.replace(usual, there)
     path.write_text(text, encoding="utf-8")
     return project

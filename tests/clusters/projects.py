@@ -58,6 +58,12 @@ class Project:
         (folder / "env.toml").write_text(ENV_FILE, encoding="utf-8")
         return cls(folder, environment or {})
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What commands in the project have in their environment."""
+        own = {"HOME": str(self.folder / "home"), SECRET_VARIABLE: CANARY, "RUNAI_CLIENT_SECRET": CLIENT_CANARY}
+        return {**own, **self.environment}
+
     def script(self, body: str, *, launch: str = "direct") -> str:
         """Write a recipe of the user's own, and give its path."""
         place = self.folder / "mine"
@@ -69,17 +75,10 @@ class Project:
 
     def start(self, *arguments: str, program: str = "nemotron", within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start a command in the project, after the words of another one that it runs within."""
-        environment = {
-            **os.environ,
-            "HOME": str(self.folder / "home"),
-            SECRET_VARIABLE: CANARY,
-            "RUNAI_CLIENT_SECRET": CLIENT_CANARY,
-            **self.environment,
-        }
         return subprocess.Popen(
             [*within, sys.executable, "-m", program, *arguments],
             cwd=self.folder,
-            env=environment,
+            env={**os.environ, **self.variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

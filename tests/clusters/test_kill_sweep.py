@@ -6,15 +6,19 @@ What counts is the server's own record: never two jobs, and never one that nobod
 from __future__ import annotations
 
 import json
+import os
 import signal
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
+from nemo_run import config as nemo_run_config
 
+from nemo_runspec import jobs
 from nemo_runspec.executors.fault_points import POINTS, VARIABLE
 from tests.clusters.beds import images
 from tests.clusters.cluster_projects import docker_project, slurm_project
@@ -24,6 +28,8 @@ from tests.clusters.projects import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nemo_runspec.executors.journal import Journal
 
 pytestmark = pytest.mark.slow
 
@@ -82,17 +88,34 @@ def unreachable(place: Place, project: Project, request: pytest.FixtureRequest) 
 def project(place: Place, tmp_path: Path) -> Iterator[Project]:
     made = place.make(tmp_path / "project")
     yield made
-    for job in listed(made):
-        if not job["final"]:
-            code, out, err = made.run("jobs", "cancel", job["key"])
-            assert code == 0, out + err
+    with within(made) as journal:
+        ended = [jobs.cancel(job.entry, journal) for job in jobs.list_jobs(journal) if not job.seen.state.is_final]
+    assert [job.seen.state for job in ended if not job.seen.state.is_final] == []
+
+
+@contextmanager
+def within(project: Project) -> Iterator[Journal]:
+    """Be where a project's commands are, and give the journal that they have."""
+    usual = nemo_run_config.get_nemorun_home()
+    with mock.patch.dict(os.environ, project.variables):
+        nemo_run_config.set_nemorun_home(project.environment["NEMORUN_HOME"])
+        try:
+            yield jobs.own_journal()
+        finally:
+            nemo_run_config.set_nemorun_home(usual)
 
 
 def listed(project: Project) -> list[dict[str, Any]]:
+    """List the jobs here and not by a command, which takes seconds to start."""
+    with within(project) as journal:
+        return [job.as_data() for job in jobs.list_jobs(journal, place_s=60)]
+
+
+def listed_by_command(project: Project) -> list[dict[str, Any]]:
     code, out, err = project.run("jobs", "list", "--json", "--within", "60")
     assert code == 0, out + err
-    jobs: list[dict[str, Any]] = json.loads(out)["jobs"]
-    return jobs
+    told: list[dict[str, Any]] = json.loads(out)["jobs"]
+    return told
 
 
 def submit(project: Project, place: Place, script: str, *more: str) -> tuple[int, str, str]:
@@ -137,7 +160,7 @@ def test_row_13_the_same_command_many_times_at_once_makes_one_job(place: Place, 
 def test_a_job_is_found_shown_and_ended_from_another_shell(place: Place, project: Project) -> None:
     code, out, err = submit(project, place, project.script(WAITS))
     assert code == 0, out + err
-    (job,) = listed(project)
+    (job,) = listed_by_command(project)
     key = job["key"]
     with project.start("jobs", "logs", key[: len(key) - 2], "--follow", "--json") as following:
         assert following.stdout is not None

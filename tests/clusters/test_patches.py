@@ -1,10 +1,11 @@
-"""The patch of nemo-run's rsync, against a real sshd whose key nobody has seen before."""
+"""The patches of nemo-run that need a cluster: rsync against a real sshd, and its Ray template on a real Slurm."""
 
 from __future__ import annotations
 
 import gc
+import json
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from invoke.exceptions import UnexpectedExit
@@ -12,6 +13,8 @@ from nemo_run.core.tunnel import rsync as stock
 from nemo_run.core.tunnel.client import SSHTunnel
 
 from nemo_runspec import patches
+from tests.clusters.beds.processes import wait_until
+from tests.clusters.cluster_projects import EMPTY_IMAGE, SITE, SYSTEM, Interpreter, slurm_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +22,39 @@ if TYPE_CHECKING:
 
     from tests.clusters.beds.slurm import SlurmBed
     from tests.clusters.beds.sshd import SshBed
+
+STOCK_RAY: Final = """\
+import json, sys
+import nemo_run
+from nemo_run.run.ray.job import RayJob
+from nemo_runspec.run import patch_nemo_run_ray_template_for_cpu
+
+given = json.loads(sys.argv[1])
+# What Ray finds by itself may be another one of this machine.
+command = f"python driver.py {given['job_dir']}/fresh/ray_cluster_info.json"
+tunnel = nemo_run.LocalTunnel(job_dir=given.pop("job_dir"))
+executor = nemo_run.SlurmExecutor(tunnel=tunnel, nodes=2, ntasks_per_node=1, exclusive=True, mem="0", **given)
+patch_nemo_run_ray_template_for_cpu()
+RayJob(name="fresh", executor=executor).start(command=command, workdir="work")
+"""
+STOCK_DRIVER: Final = """\
+import json, sys
+import ray
+told = json.load(open(sys.argv[1]))
+ray.init(address=told["head_ip"] + ":" + told["port"], log_to_driver=False)
+@ray.remote(num_cpus=0, resources={"worker_units": 1})
+class Worker:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+workers = [Worker.remote() for _ in range(2)]
+print("REPORT", len(set(ray.get([worker.node.remote() for worker in workers]))), flush=True)
+"""
+# Slurm 22.05 knows no --json: the one thing that the template asks for so.
+JSON: Final = """\
+scontrol() {
+  [ "${@: -1}" != --json ] || { echo '{"jobs": [{"current_working_directory": "/tmp"}]}'; return; }
+  command scontrol "$@"
+}"""
 
 
 @pytest.fixture
@@ -67,3 +103,33 @@ def test_a_new_host_stops_nemo_run_and_with_the_patch_is_remembered(
     known_hosts.write_text(changed, encoding="utf-8")
     with pytest.raises(UnexpectedExit, match="has changed and you have requested strict checking"):
         send(connection, tmp_path, slurm, known_hosts)
+
+
+@pytest.mark.slow
+def test_nemo_runs_own_ray_runs_on_nodes_without_gpus(slurm: SlurmBed, sshd: SshBed, tmp_path: Path) -> None:
+    project = slurm_project(tmp_path / "project", slurm, sshd)
+    python = Interpreter.make(slurm.folder / "python")
+    ray = python.folder / "ray"
+    ray.write_text('#!/bin/sh\nexec python -m ray.scripts.scripts "$@"\n', encoding="ascii")
+    ray.chmod(0o755)
+    (project.folder / "work").mkdir()
+    (project.folder / "work" / "driver.py").write_text(STOCK_DRIVER, encoding="utf-8")
+    (project.folder / "notebook.py").write_text(STOCK_RAY, encoding="utf-8")
+    folder = slurm.work / "stock"
+    given = {
+        "account": "research",
+        "partition": "batch",
+        "time": "00:10:00",
+        "job_dir": str(folder),
+        "container_image": EMPTY_IMAGE,
+        "container_mounts": [f"{path}:{path}:ro" for path in (*SYSTEM, SITE, str(python.folder))],
+        "env_vars": {"PATH": python.path, "PYTHONPATH": SITE},
+        "setup_lines": JSON,
+    }
+    code, out, err = project.run(json.dumps(given), program="notebook")
+    assert code == 0, out + err
+    log = folder / "fresh" / "logs" / "ray-job.log"
+    wait_until(lambda: log.exists() and "REPORT" in log.read_text(encoding="utf-8"), 120, "the driver's output")
+    assert "REPORT 2" in log.read_text(encoding="utf-8"), "on both nodes"
+    for job in slurm.jobs():
+        slurm.run("scancel", job["id"], user="root")

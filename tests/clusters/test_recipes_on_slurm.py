@@ -206,6 +206,27 @@ def test_pretraining_on_two_nodes_in_containers(slurm: SlurmBed, project: Projec
     assert all("/images/empty-1-" in entry["options"]["container-image"] for entry in record)
 
 
+@pytest.mark.usefixtures("piped")
+def test_rl_works_on_both_nodes_as_on_one(slurm: SlurmBed, project: Project) -> None:
+    results = {}
+    for nodes, told in (
+        (2, "2 generation workers and 2 reward workers on 2 nodes"),
+        (1, "2 generation workers and 1 reward worker on 1 node"),
+    ):
+        output = remote_home(slurm, project) / f"rl-{nodes}"
+        small = (*(setting.removeprefix("rl.") for setting in SHORT if setting.startswith("rl.")), "train.steps=2")
+        place = (f"run.env.nodes={nodes}", f"output_dir={output}")
+        code, out, err = project.run("nano3", "rl", "-c", "tiny", *small, *place, "--run", "ssh", "--new")
+        assert code == 0, out + err
+        assert told in out
+        assert "step 2/2" in out
+        (manifest,) = output.glob("*/manifest.json")
+        result = json.loads(manifest.read_text(encoding="utf-8"))["result"]
+        results[nodes] = {key: result[key] for key in ("curve", "tokens", "first", "last")}
+    assert results[1] == results[2]
+    wait_until(lambda: slurm.leftovers() == [], 20, "end of the jobs' processes")
+
+
 def test_a_pipeline_whose_first_stage_fails_leaves_nothing_in_the_queue(slurm: SlurmBed, project: Project) -> None:
     broken = "data_prep_pretrain.blend=/nowhere/blend.json"
     code, out, err = project.run("nano3", "pipe", "-c", "tiny", "--run", "ssh", "run.env.nodes=1", broken, *SHORT)
