@@ -2,9 +2,11 @@
 #
 #   make demo PYTHON=python3.12          another interpreter than python3
 #   make demo TORCH=torch==2.13.0        the default build of PyTorch, CUDA and all, also where no GPU is
+#   make test PYTEST="-k docker"         further arguments for pytest, in all of its processes
 
 PYTHON ?= python3
 TORCH ?=
+PYTEST ?=
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -23,7 +25,7 @@ demo: $(VENV)/.installed-tiny ## install what the demo needs and run the whole n
 
 test: $(VENV)/.installed-test ## install what the tests need and run all that do not take minutes
 	scripts/system_packages.sh
-	$(RUN)/python -m pytest -m "not minutes"
+	$(RUN)/python scripts/run_tests.py -m "not minutes" $(PYTEST)
 
 test-slow: $(VENV)/.installed-test ## the tests that take minutes: lost nodes, frozen controllers, long random schedules
 	scripts/system_packages.sh
@@ -55,9 +57,9 @@ $(VENV)/.installed-tiny: $(INPUTS)
 	@touch $@
 
 $(VENV)/.installed-test: $(INPUTS)
-	$(INSTALL) --extras tiny,test
+	$(INSTALL) --extras tiny,fast,remote,test
 	@touch $@ $(VENV)/.installed-tiny
 
 $(VENV)/.installed-check: $(INPUTS)
-	$(INSTALL) --extras tiny,test,check
+	$(INSTALL) --extras tiny,fast,remote,test,check
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-tiny

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 MINIMUM_PYTHON = (3, 11)
-EVERY_EXTRA = "tiny,test,check"
+EVERY_EXTRA = "tiny,fast,remote,test,check"
 EXIT_SETUP = 2
 
 # An argument of pip's that pins torch: a release, and perhaps a build of it ("torch==2.13.0+cpu").

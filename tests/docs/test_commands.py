@@ -24,9 +24,10 @@ from typer.testing import CliRunner
 from nemo_runspec.env import parse_env
 from nemo_runspec.errors import NemotronError
 from nemotron.cli.main import app
-from nemotron.data_prep.blend import load_blend, read_rows
-from nemotron.data_prep.chat import read_messages
-from nemotron.data_prep.rl import expected_answer
+from nemotron.data_prep.blend import DataSet, load_blend
+from nemotron.data_prep.chat import Conversation, read_conversation
+from nemotron.data_prep.rl.rows import expected_answer
+from nemotron.data_prep.sources import cut, read_batches
 from tests.guardrails.checkout import ROOT
 from tests.guardrails.docs_commands import DocCommand, commands_in, pages, shell_lines
 
@@ -178,17 +179,25 @@ def test_shown_yaml_is_a_mapping() -> None:
     assert [text for text in shown if not OmegaConf.is_dict(OmegaConf.create(text))] == []
 
 
+def records(data_set: DataSet) -> list[dict[str, object]]:
+    spans = [span for piece in cut(data_set.files, None) for span in piece]
+    return [values for span in spans for batch in read_batches(span, None) for values in batch.values]
+
+
 def test_the_shown_records_are_what_data_preparation_reads(desk: Path) -> None:
-    text, chat, prompt = blocks(GUIDE, "jsonl")
+    text, *others = blocks(GUIDE, "jsonl")
     (desk / "my-data" / "manuals.jsonl").write_text(text, encoding="utf-8")
     manuals, letters = load_blend(desk / "my-data" / "blend.json")
     assert (manuals.weight, letters.weight) == (3.0, 1.0)
-    assert [row.text(manuals.text_field) for row in read_rows(manuals)] == [json.loads(text)["body"]]
+    assert [row[manuals.text_field] for row in records(manuals)] == [json.loads(text)["body"]]
 
-    (desk / "my-data" / "letters" / "one.jsonl").write_text(chat + prompt, encoding="utf-8")
-    chat_row, prompt_row = read_rows(letters)
-    assert [turn["role"] for turn in read_messages(chat_row, letters.messages)] == ["user", "assistant"]
-    assert expected_answer(prompt_row) == {"name": "add", "arguments": ["a", "b"]}
+    (desk / "my-data" / "letters" / "one.jsonl").write_text("".join(others), encoding="utf-8")
+    _, letters = load_blend(desk / "my-data" / "blend.json")
+    chat, prompt = records(letters)
+    conversation = read_conversation(chat, letters)
+    assert isinstance(conversation, Conversation)
+    assert [turn["role"] for turn in conversation.messages] == ["user", "assistant"]
+    assert expected_answer(prompt) == {"name": "add", "arguments": ["a", "b"]}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

@@ -7,8 +7,8 @@ from tests.guardrails.checkout import SRC, imported_modules, module_name, source
 # The parts of nemo_runspec from the ground up. A part may import itself and what stands in an earlier row, never its
 # own row's neighbours: a spec and a profile, through config, become a job; an executor says where; submit goes.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("redaction", "errors", "job_folder", "versions", "words"),
-    ("torchrun", "yaml_text"),
+    ("redaction", "errors", "job_folder", "versions", "without_torch", "words"),
+    ("ray_node", "torchrun", "yaml_text"),
     ("toml", "paths", "provenance"),
     ("platforms", "git_mounts"),
     ("spec", "env", "context", "artifacts"),
@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("step",),
     ("report",),
     ("pipeline",),
-    ("execution",),
+    ("execution", "ray"),
     ("recipe_config", "recipe_meta"),
     ("recipe_help",),
     ("recipe_typer",),
