@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from nemo_run.core.tunnel.client import SSHTunnel
 from nemo_runspec import patches
 from tests.clusters.beds.processes import wait_until
 from tests.clusters.cluster_projects import EMPTY_IMAGE, SITE, SYSTEM, Interpreter, slurm_project
+from tests.clusters.projects import SECRET_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +110,8 @@ def test_a_new_host_stops_nemo_run_and_with_the_patch_is_remembered(
 @pytest.mark.slow
 def test_nemo_runs_own_ray_runs_on_nodes_without_gpus(slurm: SlurmBed, sshd: SshBed, tmp_path: Path) -> None:
     project = slurm_project(tmp_path / "project", slurm, sshd)
+    # The template prints the whole environment into its logs, which other tests search for secrets.
+    project = replace(project, environment={**project.environment, SECRET_VARIABLE: ""})
     python = Interpreter.make(slurm.folder / "python")
     ray = python.folder / "ray"
     ray.write_text('#!/bin/sh\nexec python -m ray.scripts.scripts "$@"\n', encoding="ascii")

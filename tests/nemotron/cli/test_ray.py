@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from nemo_runspec.env.cloud_profiles import LeptonProfile
 from nemo_runspec.errors import JobFailedError, NemotronError, UsageError
 from nemo_runspec.platforms.ray_cluster import Cluster
 from nemo_runspec.platforms.workload import JobState, Seen, Submitted
@@ -17,6 +18,7 @@ from tests.nemo_runspec.executors.platforms import FakePlatform
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PROFILE = LeptonProfile(name="far", nemo_run_dir="/mnt/jobs")
 TEAM = RayCluster(
     Cluster("team", "Ready", ready=1, wanted=1, created_s=1000.0, ray_version="2.49.2"), running=2, until_s=1300.0
 )
@@ -48,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 
     workload = Submitted("lepton", "rayjob", "team/team-run-abc123", "team-run-abc123")
     answers = {
-        "lepton_profile": "profile",
+        "lepton_profile": PROFILE,
         "client_of": client,
         "up": TEAM,
         "listed": (TEAM, OLD),
@@ -78,7 +80,7 @@ def test_up_makes_a_cluster_with_a_time_to_live(asked: list[tuple[str, Any]]) ->
     out = run("up", "team", "--nodes", "4", "--ttl", "2h", "-p", "far")
     assert asked[0] == ("lepton_profile", (("far",), {}))
     name, (words, options) = asked[1]
-    assert (name, words, options["nodes"], options["ttl_s"]) == ("up", ("profile", "team"), 4, 7200)
+    assert (name, words, options["nodes"], options["ttl_s"]) == ("up", (PROFILE, "team"), 4, 7200)
     assert "Ready, 1 of 1 workers" in out
     assert 'existing_ray_cluster = "team"' in out
 
@@ -91,7 +93,7 @@ def test_list_shows_all(asked: list[tuple[str, Any]]) -> None:
     ]
     shown = json.loads(run("list", "--json"))
     assert [one["name"] for one in shown["clusters"]] == ["team", "old"]
-    assert asked[0] == ("lepton_profile", (("lepton",), {}))
+    assert asked[:2] == [("lepton_profile", (("lepton",), {})), ("client_of", (("far",), {}))]
 
 
 def test_attach_shows_a_cluster(asked: list[tuple[str, Any]]) -> None:
