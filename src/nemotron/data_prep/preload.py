@@ -15,15 +15,16 @@ from pathlib import Path
 import nemotron.data_prep.chats
 import nemotron.data_prep.documents
 import nemotron.data_prep.packs  # noqa: F401 as said above
-from nemotron.data_prep.encoding import EngineSpec, load_encoder, read_definition
+from nemotron.data_prep.encoding import EngineSpec, load_encoder
+from nemotron.data_prep.encoding.definition import read_file
+from nemotron.data_prep.encoding.engines import give_back_memory
 from nemotron.data_prep.shards.crew import PRELOAD_VARIABLE
 
 if os.environ.get(PRELOAD_VARIABLE):
     # What cannot be loaded is told by the worker that needs it; without this process there would be no worker.
     with suppress(Exception):
         tokenizer_json, engine = json.loads(os.environ[PRELOAD_VARIABLE])
-        definition = read_definition(Path(tokenizer_json))
-        load_encoder(EngineSpec(tokenizer_json, engine, definition.digest), definition)
-        del definition
+        load_encoder(EngineSpec(tokenizer_json, engine, read_file(Path(tokenizer_json)).digest))
+        give_back_memory()
     # The collector would write into every object of the shared pages when it first runs in a worker.
     gc.freeze()

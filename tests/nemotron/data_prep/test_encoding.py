@@ -203,7 +203,8 @@ def test_gigatoken_is_taken_where_it_gives_the_same_ids(tmp_path: Path) -> None:
 
 def test_hf_is_taken_without_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = small_tokenizer(tmp_path).json_file
-    monkeypatch.setattr(engines, "_ENGINES", {})
+    monkeypatch.setattr(engines, "HfEncoder", None)
+    monkeypatch.setattr(engines, "GigatokenEncoder", None)
     spec, line = choose_engine(file, "hf", TEXTS)
     assert spec.engine == HF
     assert line == "encoding with tokenizers, as the configuration says"
@@ -230,7 +231,7 @@ def test_an_engine_that_cheats_is_found_out(tmp_path: Path, monkeypatch: pytest.
         def encode(self, texts: Sequence[str]) -> Ragged:
             return super().encode([text.replace("sub", "add") for text in texts])
 
-    monkeypatch.setitem(engines._ENGINES, GIGATOKEN, Cheat)  # noqa: SLF001 the table is what a test can put one into
+    monkeypatch.setattr(engines, "GigatokenEncoder", Cheat)
     spec, line = choose_engine(file, "auto", TEXTS)
     assert spec.engine == HF
     assert line == f"encoding with tokenizers: gigatoken gives other ids than tokenizers for {TEXTS[1]!r}"

@@ -85,7 +85,7 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
 
 def test_to_plan_with_a_tokenizer_does_not_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = small_tokenizer(tmp_path)
-    monkeypatch.setattr(engines, "_ENGINES", {})
+    monkeypatch.setattr(engines, "HfEncoder", None)
     tokenizer = load_tokenizer(str(tmp_path))
     assert tokenizer == trained
     assert tokenizer.digest == read_definition(tokenizer.json_file).digest

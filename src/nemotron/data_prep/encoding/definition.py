@@ -82,26 +82,40 @@ class Specials(dict[str, int]):
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
-    """A `tokenizer.json`, parsed; large, so nobody holds on to it.
+class TokenizerFile:
+    """A `tokenizer.json` as it lies on the disk.
 
     Args:
         path: Where it is.
         digest: SHA-256 of its bytes, in hexadecimal.
         data: Its bytes.
-        document: Its content.
-        added: Its added tokens, in the file's order.
     """
 
     path: Path
     digest: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Definition(TokenizerFile):
+    """A `tokenizer.json`, parsed; large, so nobody holds on to it.
+
+    Args:
+        document: Its content.
+        added: Its added tokens, in the file's order.
+    """
+
     document: dict[str, Any]
     added: tuple[AddedToken, ...]
 
     def specials(self) -> Specials:
         """Give the id of each special token by name."""
         return Specials(token for token in self.added if token.special)
+
+    def control_tokens(self) -> dict[str, int]:
+        """Give the ids by name of what no text may hold: the special tokens, but for the one of unknown words."""
+        unknown = self.document["model"].get("unk_token")
+        return {token.content: token.id for token in self.added if token.special and token.content != unknown}
 
     def token_id(self, name: str) -> int | None:
         """Give the id of a token, or None where there is none of that name."""
@@ -119,6 +133,23 @@ class Definition:
         """Give the file without its special added tokens: what reads it takes their names for text."""
         added = [token for token in self.document["added_tokens"] if not token["special"]]
         return orjson.dumps({**self.document, "added_tokens": added})
+
+
+def read_file(path: Path) -> TokenizerFile:
+    """Read a `tokenizer.json` without parsing it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"the tokenizer cannot be read: {error.strerror}"
+        raise DataError(message, where=Location(path), remedy=REMEDY) from error
+    return TokenizerFile(path, hashlib.sha256(data).hexdigest(), data)
 
 
 def read_definition(path: Path) -> Definition:
@@ -145,13 +176,9 @@ def forget_definition() -> None:
 
 @lru_cache(maxsize=1)
 def _read(path: Path, _changed: int, _size: int) -> Definition:
+    file = read_file(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"the tokenizer cannot be read: {error.strerror}"
-        raise DataError(message, where=Location(path), remedy=REMEDY) from error
-    try:
-        document = orjson.loads(data)
+        document = orjson.loads(file.data)
     except orjson.JSONDecodeError as error:
         message = f"the tokenizer is not JSON: {error.msg}"
         raise DataError(message, where=Location(path, error.lineno), remedy=REMEDY) from error
@@ -166,7 +193,7 @@ def _read(path: Path, _changed: int, _size: int) -> Definition:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"the file is no tokenizer that can be used: {error}"
         raise DataError(message, where=Location(path), remedy=REMEDY) from error
-    return Definition(path, hashlib.sha256(data).hexdigest(), data, document, added)
+    return Definition(path, file.digest, file.data, document, added)
 
 
 def split_special(text: str, specials: Mapping[str, int]) -> list[str | int]:
