@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
 _SUBREAPER: Final = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
 _END_S: Final = 5.0
@@ -91,6 +91,7 @@ class Daemons:
         self._environ = dict(environ)
         self._wanted: tuple[str, ...] = ()
         self._next_look = 0.0
+        self._daemons: frozenset[int] = frozenset()
         self._resources = [f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         # Not below TMPDIR, which may be long: the paths of Ray's sockets may have 107 characters.
         _sweep(Path("/tmp"))  # noqa: S108 - as said above
@@ -152,6 +153,7 @@ class Daemons:
             raise RayStartError(str(error)) from error
         if done.returncode:
             raise RayStartError(done.stdout)
+        self._daemons = frozenset(descendants())
 
     def ended(self) -> str | None:
         """Name a process of Ray's that has to run and does not any more; looked at every few seconds."""
@@ -163,7 +165,8 @@ class Daemons:
 
     def stop(self) -> None:
         """End all that was started on this node, and remove what Ray has left."""
-        end_descendants()
+        # Ray's daemons wait for each other when all are asked to end, and have nothing to keep.
+        end_descendants(at_once=self._daemons)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
@@ -196,16 +199,19 @@ def descendants() -> list[int]:
     return found
 
 
-def end_descendants() -> None:
-    """End the processes below this one, by force where they take their time."""
+def end_descendants(at_once: Container[int] = ()) -> None:
+    """End the processes below this one, by force where they take their time.
+
+    Args:
+        at_once: Those that need no time to end; they do after all others have.
+    """
     end = time.monotonic() + _END_S
-    for number, until in ((signal.SIGTERM, end), (signal.SIGKILL, end + _END_S)):
+    for number, spared, until in ((signal.SIGTERM, at_once, end), (signal.SIGKILL, (), end + _END_S)):
         told: set[int] = set()
         while time.monotonic() < until:
-            left = descendants()
+            left = [pid for pid in descendants() if pid not in spared]
             if not left:
-                _reap()
-                return
+                break
             for pid in left:
                 # What one of them starts at its own end is told too.
                 if pid not in told:
@@ -214,6 +220,7 @@ def end_descendants() -> None:
                         os.kill(pid, number)
             _reap()
             time.sleep(_TICK_S)
+    _reap()
 
 
 def _reap() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import tempfile
+
+from nemo_runspec.ray_node.daemons import adopt_orphans, descendants, end_descendants
 
 
 def main() -> None:
     """Start it, say where it is, wait, and end it."""
     import ray  # noqa: PLC0415 takes its time, and nothing may import it with the package
 
+    adopt_orphans()
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Not below TMPDIR, which may be long: the paths of Ray's sockets may have 107 characters.
     folder = tempfile.mkdtemp(prefix="nemotron-ray-", dir="/tmp")
@@ -27,10 +31,14 @@ def main() -> None:
         )
         sys.stdout.write(f"{ray.get_runtime_context().gcs_address}\n")
         sys.stdout.flush()
+        daemons = descendants()
         sys.stdin.read()
-        ray.shutdown()
+        # Ray's own way to the end takes more than a second, in which it keeps nothing that anybody wants.
+        end_descendants(at_once=daemons)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    # Not by way of what Ray does at a process's exit: it has lost everything that it would look for.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,16 @@ with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as
     assert process.stdout.readline() == b"there\\n"
     process.stdout.close()
 assert len(descendants()) == 1, descendants()
-end_descendants()
+begin = time.monotonic()
+end_descendants(at_once=%s)
 assert descendants() == []
+assert (time.monotonic() - begin < 4) is %s
 """
 
 
-def test_what_was_started_is_ended_wherever_it_has_gone() -> None:
-    subprocess.run([sys.executable, "-c", LEAVES_ORPHANS], check=True, timeout=60)
+@pytest.mark.parametrize(("at_once", "quick"), [("()", False), ("descendants()", True)])
+def test_what_was_started_is_ended_wherever_it_has_gone(at_once: str, *, quick: bool) -> None:
+    subprocess.run([sys.executable, "-c", LEAVES_ORPHANS % (at_once, quick)], check=True, timeout=60)
 
 
 def test_resources_are_the_allocations() -> None:
@@ -44,7 +47,7 @@ def test_resources_are_the_allocations() -> None:
 @pytest.fixture
 def spared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep this process's children: a node ends all that are below its process, and here that is not only Ray."""
-    monkeypatch.setattr(daemons, "end_descendants", lambda: None)
+    monkeypatch.setattr(daemons, "end_descendants", lambda **_: None)
 
 
 @pytest.mark.usefixtures("spared")
