@@ -24,11 +24,13 @@ class Row:
         command: Its words after the family's name; every word but the last is a group.
         recipe: The script, below the family's recipe folder.
         summary: One line for the help.
+        arguments: Arguments of the script's own, for an example in the help.
     """
 
     command: str
     recipe: str
     summary: str
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Family:
     def _meta(self, row: Row) -> RecipeMeta:
         script = self.script(row)
         command = f"nemotron {self.name} {row.command}"
-        examples = (f"{command} -c tiny", f"{command} -c tiny --dry-run", f"{command} -c tiny --run my-cluster")
+        more = ["--dry-run", *filter(None, [row.arguments]), "--run my-cluster"]
+        examples = (f"{command} -c tiny", *(f"{command} -c tiny {words}" for words in more))
         return RecipeMeta(script, row.summary, partial(_config_dirs, (script,)), examples)
 
     def _pipe_meta(self) -> RecipeMeta:

@@ -10,7 +10,7 @@ from nemotron.cli.family import Family, Row
 
 def _family() -> Family:
     rows = (
-        Row("data prep sft", "sft/data_prep.py", "Prepare."),
+        Row("data prep sft", "sft/data_prep.py", "Prepare.", "--sample 9"),
         Row("sft", "sft/train.py", "Train."),
     )
     return Family("nano3", "Nemotron 3 Nano", rows)
@@ -28,6 +28,7 @@ def test_every_row_is_a_command_and_its_words_are_groups() -> None:
         assert result.exit_code == 0
         assert text in result.output
     assert "nemotron nano3 sft -c tiny" in runner.invoke(app, ["sft", "-h"]).output
+    assert "nemotron nano3 data prep sft -c tiny --sample 9" in runner.invoke(app, ["data", "prep", "sft", "-h"]).output
 
 
 def test_the_command_that_makes_an_artifact_is_known() -> None:
